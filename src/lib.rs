@@ -1,0 +1,24 @@
+//! The AnyTLS client core for VPN apps on phones.
+//!
+//! A VPN extension hands over its TUN; packets become TCP streams, and those travel to one AnyTLS
+//! server over a pool of reused TLS sessions. The folders are the layers, each importing only
+//! what stands below it:
+//!
+//! | layer | job |
+//! |---|---|
+//! | [`proto`] | the protocol, pure: no sockets, no clock, no OS randomness |
+//! | [`config`] | text to a [`config::Config`] that cannot be wrong |
+//! | [`transport`] | one dial: resolve, socket, protect, connect, TLS, authenticate |
+//! | [`client`] | sessions driven over the network, and the pool's decisions carried out |
+//! | [`tun`] | packets from and to the OS |
+//! | [`netstack`] | packets to flows: one TCP endpoint a flow |
+//! | [`relay`] | a flow and a stream, joined |
+//! | [`tunnel`] | the running whole: start, stop, state |
+#![deny(unsafe_code)]
+#![cfg_attr(test, allow(clippy::disallowed_methods))] // a test's tasks live as long as its runtime
+#![warn(missing_docs)]
+
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
