@@ -18,6 +18,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods))] // a test's tasks live as long as its runtime
 #![warn(missing_docs)]
 
+pub mod proto;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
