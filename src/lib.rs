@@ -18,7 +18,11 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods))] // a test's tasks live as long as its runtime
 #![warn(missing_docs)]
 
+pub mod clock;
+pub mod entropy;
+mod platform;
 pub mod proto;
+mod task;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

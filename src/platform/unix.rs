@@ -1,0 +1,38 @@
+//! What every supported system does the same way.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+/// The time of `clock` since its origin.
+pub(super) fn clock_time(clock: libc::clockid_t) -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid, writable timespec for the length of the call.
+    let status = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    debug_assert_eq!(status, 0, "the clock exists on this system");
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Makes reads and writes return instead of waiting, for every duplicate of `fd` too.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: F_GETFL takes no argument and touches no memory of ours.
+    let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: F_SETFL takes an integer and touches no memory of ours.
+    let status = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) };
+    if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Reads one packet from a TUN without a header of its own, in one system call. 0 is end of file.
+pub(crate) fn tun_read(mut tun: &File, packet: &mut [u8]) -> io::Result<usize> {
+    tun.read(packet)
+}
+
+/// Writes one packet to a TUN without a header of its own, in one system call.
+pub(crate) fn tun_write(mut tun: &File, packet: &[u8]) -> io::Result<usize> {
+    tun.write(packet)
+}

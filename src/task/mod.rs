@@ -1,0 +1,195 @@
+//! Tasks and threads with a name and an owner, who ends them: the one place that spawns.
+
+mod thread;
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tracing::{Instrument, Span, debug_span};
+
+pub(crate) use thread::RuntimeThread;
+
+/// Why a thread has no result.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TaskError {
+    /// A bug of ours.
+    #[error("{name} panicked: {message}")]
+    Panicked { name: &'static str, message: String },
+    /// Its owner ended it.
+    #[error("{name} was ended early")]
+    Aborted { name: &'static str },
+    /// The owner has stopped waiting for it.
+    #[error("{name} had not ended in time")]
+    Late { name: &'static str },
+}
+
+impl TaskError {
+    fn from_panic(name: &'static str, payload: &(dyn Any + Send)) -> Self {
+        let message = match (payload.downcast_ref::<String>(), payload.downcast_ref::<&str>()) {
+            (Some(message), _) => message.clone(),
+            (None, Some(message)) => (*message).to_owned(),
+            (None, None) => "no message".to_owned(),
+        };
+        Self::Panicked { name, message }
+    }
+}
+
+/// The tasks of one owner. Dropping it aborts them.
+///
+/// They run on the runtime in which the set was made, whoever spawns them.
+#[derive(Debug)]
+pub(crate) struct Tasks {
+    runtime: Handle,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    running: Mutex<Running>,
+    ended: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    last_id: u64,
+    tasks: HashMap<u64, (&'static str, AbortHandle)>,
+    panics: u64,
+}
+
+impl Tasks {
+    /// An empty set on the current runtime.
+    pub(crate) fn new() -> Self {
+        Self { runtime: Handle::current(), shared: Arc::default() }
+    }
+
+    /// Starts a task. A panic in it ends this task alone, and is logged and counted.
+    #[allow(clippy::disallowed_methods)] // this is the one place
+    pub(crate) fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let mut running = self.shared.lock();
+        running.last_id += 1;
+        let id = running.last_id;
+        let guard = Guard { shared: Arc::clone(&self.shared), id, name };
+        let task = async move {
+            let _guard = guard;
+            task.await;
+        };
+        let handle = self.runtime.spawn(task.instrument(span(name)));
+        running.tasks.insert(id, (name, handle.abort_handle()));
+    }
+
+    /// Aborts the tasks with this name. They are gone once [`join`](Self::join) says so.
+    pub(crate) fn cancel(&self, name: &str) {
+        for (_, (_, task)) in self.shared.lock().tasks.iter().filter(|(_, (of, _))| *of == name) {
+            task.abort();
+        }
+    }
+
+    /// Aborts every task.
+    pub(crate) fn cancel_all(&self) {
+        for (_, task) in self.shared.lock().tasks.values() {
+            task.abort();
+        }
+    }
+
+    /// Waits until no task is left.
+    pub(crate) async fn join(&self) {
+        loop {
+            let ended = self.shared.ended.notified();
+            if self.shared.lock().tasks.is_empty() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// How many tasks are left.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.shared.lock().tasks.len()
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.cancel_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lives in the task: takes it off the list however it ends, so that its memory is free at once.
+struct Guard {
+    shared: Arc<Shared>,
+    id: u64,
+    name: &'static str,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let mut running = self.shared.lock();
+        // A task that ended before its handle was listed cannot be: the list is locked while it is spawned.
+        let entry = running.tasks.remove(&self.id);
+        if std::thread::panicking() {
+            running.panics += 1;
+            tracing::error!(task = self.name, "task panicked");
+        }
+        drop(running);
+        drop(entry);
+        self.shared.ended.notify_waiters();
+    }
+}
+
+fn span(name: &'static str) -> Span {
+    debug_span!("task", name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_ended_or_panicked_is_off_the_list() {
+        let tasks = Tasks::new();
+        tasks.spawn("ends", async {});
+        tasks.spawn("panics", async { panic!("on purpose") });
+        tasks.join().await;
+        assert_eq!(tasks.count(), 0);
+        assert_eq!(tasks.shared.lock().panics, 1);
+    }
+
+    #[tokio::test]
+    async fn cancelling_a_name_leaves_the_others() {
+        let tasks = Tasks::new();
+        tasks.spawn("one", std::future::pending());
+        tasks.spawn("other", std::future::pending());
+        tasks.cancel("one");
+        while tasks.count() > 1 {
+            tokio::task::yield_now().await;
+        }
+        tasks.cancel_all();
+        tasks.join().await;
+    }
+
+    #[tokio::test]
+    async fn dropping_the_set_drops_what_its_tasks_hold() {
+        let held = Arc::new(());
+        let tasks = Tasks::new();
+        let theirs = Arc::clone(&held);
+        tasks.spawn("holds", async move {
+            std::future::pending::<()>().await;
+            drop(theirs);
+        });
+        drop(tasks);
+        while Arc::strong_count(&held) > 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
