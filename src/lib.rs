@@ -19,6 +19,7 @@
 #![warn(missing_docs)]
 
 pub mod clock;
+pub mod config;
 pub mod entropy;
 mod platform;
 pub mod proto;
