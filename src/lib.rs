@@ -24,6 +24,7 @@ pub mod entropy;
 mod platform;
 pub mod proto;
 mod task;
+pub mod transport;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,0 +1,315 @@
+//! A TLS connection over rustls' unbuffered API.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::unbuffered::{ConnectionState, EncryptError, UnbufferedStatus, WriteTraffic};
+use rustls::{HandshakeKind, ProtocolVersion};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::super::wire::{BURST_RECORDS, Read, Wire};
+use super::buffers::{Inbox, Outbox, with_read_buffer};
+use super::config::TlsVersion;
+use crate::platform::socket;
+use crate::proto::frame::MAX_RECORD_BYTES;
+
+/// A TLS connection to the server, its handshake done.
+///
+/// Between polls it keeps no buffers, except for the beginning of a record (up to 16 KiB), what a paused
+/// reader has not taken (up to 128 KiB of ciphertext) and what the socket has not taken (one burst). Idle it
+/// costs 3.5 KiB, and a copy of the server's certificate chain, which rustls keeps for each connection.
+pub struct TlsConnection {
+    tcp: TcpStream,
+    // INVARIANT: after an error it is not given input again.
+    tls: UnbufferedClientConnection,
+    inbox: Inbox,
+    outbox: Outbox,
+    /// Records queued since the last flush.
+    queued: usize,
+    inward: Inward,
+    closing: bool,
+}
+
+/// The direction towards us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inward {
+    Open,
+    Ended,
+    Failed,
+}
+
+/// Read in one poll, at most: then others of the thread have their turn.
+const READ_BUDGET: usize = 256 * 1024;
+
+impl TlsConnection {
+    pub(super) fn new(tcp: TcpStream, tls: UnbufferedClientConnection, inbox: Inbox, outbox: Outbox) -> Self {
+        Self { tcp, tls, inbox, outbox, queued: 0, inward: Inward::Open, closing: false }
+    }
+
+    /// The server's address.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.peer_addr()
+    }
+
+    /// Our address.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    /// The protocol that the server chose of those offered.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.tls.alpn_protocol()
+    }
+
+    /// The TLS version.
+    pub fn version(&self) -> TlsVersion {
+        match self.tls.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
+            _ => TlsVersion::Tls13, // the only other one that is offered
+        }
+    }
+
+    /// Whether the handshake resumed an earlier one.
+    pub fn is_resumed(&self) -> bool {
+        self.tls.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// The kernel's smoothed round trip now: a system call.
+    pub fn smoothed_rtt(&self) -> Option<Duration> {
+        socket::smoothed_rtt(self.tcp.as_fd())
+    }
+
+    /// Brings rustls to where it writes, and has `write` fill at least `least` bytes of the outbox.
+    fn encrypt(
+        &mut self,
+        mut least: usize,
+        write: impl Fn(&mut WriteTraffic<'_, ClientConnectionData>, &mut [u8]) -> Result<usize, EncryptError>,
+    ) -> io::Result<()> {
+        loop {
+            // rustls writes only when it finds no whole record to read. Where whole records wait in the inbox,
+            // there is no handshake message in pieces before them, and rustls can do without its input; where
+            // such pieces are, it must see them again.
+            let input = if self.inbox.unread { &mut [] } else { self.inbox.bytes() };
+            let UnbufferedStatus { discard, state } = self.tls.process_tls_records(input);
+            debug_assert_eq!(discard, 0, "there was nothing to process");
+            match state.map_err(invalid)? {
+                ConnectionState::EncodeTlsData(mut message) => self.outbox.encode(&mut message),
+                ConnectionState::TransmitTlsData(transmit) => transmit.done(),
+                ConnectionState::WriteTraffic(mut traffic) => {
+                    match write(&mut traffic, self.outbox.room(least)) {
+                        Ok(count) => {
+                            self.outbox.advance(count);
+                            return Ok(());
+                        }
+                        Err(EncryptError::InsufficientSize(short)) => least = short.required_size,
+                        Err(EncryptError::EncryptExhausted) => {
+                            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the keys are worn out"));
+                        }
+                    }
+                }
+                _ => return Err(io::ErrorKind::BrokenPipe.into()), // closed by both
+            }
+        }
+    }
+
+    /// Reads until there is nothing more, or a reason to stop.
+    fn poll_socket(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+        sink: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Poll<io::Result<Read>> {
+        let mut budget = READ_BUDGET;
+        loop {
+            let held = self.inbox.bytes().len();
+            if held == buffer.len() {
+                // Fragments of one message that do not end: tickets and key updates are far smaller.
+                return Poll::Ready(Err(invalid("a handshake message is too long")));
+            }
+            let mut room = ReadBuf::new(&mut buffer[held..]);
+            ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut room))?;
+            let count = room.filled().len();
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            buffer[..held].copy_from_slice(self.inbox.bytes());
+            let filled = &mut buffer[..held + count];
+            let (done, stop) = decrypt(&mut self.tls, &mut self.outbox, filled, sink)?;
+            self.inbox.keep(&filled[done..], stop == Stop::Paused);
+            if let Some(read) = stop.read() {
+                return Poll::Ready(Ok(read));
+            }
+            budget = budget.saturating_sub(count);
+            if budget == 0 {
+                return Poll::Ready(Ok(Read::More));
+            }
+        }
+    }
+
+    fn poll_read_open(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Poll<io::Result<Read>> {
+        if self.inbox.unread {
+            let (done, stop) = decrypt(&mut self.tls, &mut self.outbox, self.inbox.bytes(), sink)?;
+            self.inbox.consume(done, stop == Stop::Paused);
+            if let Some(read) = stop.read() {
+                return Poll::Ready(Ok(read));
+            }
+        }
+        with_read_buffer(|buffer| self.poll_socket(cx, buffer, sink))
+    }
+}
+
+impl Wire for TlsConnection {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Poll<io::Result<Read>> {
+        match self.inward {
+            Inward::Open if !self.closing => {}
+            Inward::Open | Inward::Ended => return Poll::Ready(Ok(Read::End)),
+            Inward::Failed => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+        let result = self.poll_read_open(cx, sink);
+        match &result {
+            Poll::Ready(Ok(Read::End)) => self.inward = Inward::Ended,
+            Poll::Ready(Err(_)) => self.inward = Inward::Failed,
+            Poll::Ready(Ok(Read::Paused | Read::More)) | Poll::Pending => return result,
+        }
+        self.inbox = Inbox::default();
+        // An alert may have been made; that it leaves matters to the peer only.
+        let _ = self.outbox.poll_flush(&mut self.tcp, cx);
+        result
+    }
+
+    fn queue_record(&mut self, plaintext: &[u8]) -> io::Result<()> {
+        if plaintext.is_empty() || plaintext.len() > MAX_RECORD_BYTES {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if self.closing || self.inward == Inward::Failed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if self.queued == BURST_RECORDS {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.queued += 1;
+        self.encrypt(plaintext.len(), |write, room| write.encrypt(plaintext, room))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.outbox.poll_flush(&mut self.tcp, cx))?;
+        self.queued = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.closing {
+            self.closing = true;
+            if self.inward != Inward::Failed {
+                self.encrypt(0, |write, room| write.queue_close_notify(room))?;
+            }
+            self.inbox = Inbox::default();
+        }
+        ready!(self.poll_flush(cx))?;
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+impl AsFd for TlsConnection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.tcp.as_fd()
+    }
+}
+
+impl fmt::Debug for TlsConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("TlsConnection");
+        debug.field("peer", &self.peer_addr().ok()).field("inward", &self.inward);
+        debug.field("closing", &self.closing).finish_non_exhaustive()
+    }
+}
+
+/// Why [`decrypt`] stopped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// No whole record is left.
+    Drained,
+    Paused,
+    Ended,
+}
+
+impl Stop {
+    fn read(self) -> Option<Read> {
+        match self {
+            Self::Drained => None,
+            Self::Paused => Some(Read::Paused),
+            Self::Ended => Some(Read::End),
+        }
+    }
+}
+
+/// Decrypts the records in `input`, and says how many bytes are done with.
+fn decrypt(
+    tls: &mut UnbufferedClientConnection,
+    outbox: &mut Outbox,
+    input: &mut [u8],
+    sink: &mut dyn FnMut(&[u8]) -> bool,
+) -> io::Result<(usize, Stop)> {
+    let mut done = 0;
+    loop {
+        let UnbufferedStatus { discard, state } = tls.process_tls_records(&mut input[done..]);
+        let mut stop = None;
+        let mut failure = None;
+        done += discard;
+        match state {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                while let Some(record) = traffic.next_record() {
+                    match record {
+                        Ok(record) => {
+                            done += record.discard;
+                            if !sink(record.payload) {
+                                stop = Some(Stop::Paused);
+                            }
+                        }
+                        Err(error) => failure = Some(error),
+                    }
+                }
+            }
+            Ok(ConnectionState::EncodeTlsData(mut message)) => outbox.encode(&mut message),
+            Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
+            Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => stop = Some(Stop::Ended),
+            Ok(_) => stop = Some(Stop::Drained), // WriteTraffic: nothing to read
+            Err(error) => failure = Some(error),
+        }
+        if let Some(error) = failure {
+            outbox.encode_all(tls);
+            return Err(invalid(error));
+        }
+        if let Some(stop) = stop {
+            return Ok((done, stop));
+        }
+    }
+}
+
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+#[cfg(all(test, feature = "testserver"))]
+mod tests;
