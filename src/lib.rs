@@ -25,6 +25,7 @@ mod platform;
 pub mod proto;
 mod task;
 pub mod transport;
+pub mod tun;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
