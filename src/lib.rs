@@ -21,6 +21,7 @@
 pub mod clock;
 pub mod config;
 pub mod entropy;
+pub mod netstack;
 mod platform;
 pub mod proto;
 mod task;

@@ -1,0 +1,118 @@
+//! What the stack counts.
+
+use std::ops::{Index, IndexMut};
+
+/// The stack's counters since it was made, and its gauges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets read from the device.
+    pub packets_in: u64,
+    /// Packets that the device took.
+    pub packets_out: u64,
+    /// Bytes of the packets read, IP headers included.
+    pub bytes_in: u64,
+    /// Bytes of the packets that the device took, IP headers included.
+    pub bytes_out: u64,
+    /// Packets that the device had no room for.
+    pub packets_unsent: u64,
+    /// Segments with data that left a second time.
+    pub segments_repeated: u64,
+    /// Flows that ever began.
+    pub flows_total: u64,
+    /// Gauge: flows in the table, half-open ones included.
+    pub flows_open: u64,
+    /// Gauge: flows whose handshake is not done.
+    pub flows_half_open: u64,
+    /// Flows that the app reset.
+    pub resets_in: u64,
+    /// Resets sent: flows refused or aborted, and segments that belonged to no flow.
+    pub resets_out: u64,
+    /// Datagrams answered with port unreachable.
+    pub unreachable_out: u64,
+    /// Gauge: bytes of ring memory that are really backed by pages, an upper estimate.
+    pub memory_bytes: u64,
+    /// Packets dropped, by reason.
+    pub dropped: Drops,
+}
+
+/// Why a packet, or its payload, was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum DropReason {
+    /// Not a well-formed packet, or a checksum does not match.
+    Malformed,
+    /// A fragment of a larger packet.
+    Fragment,
+    /// From or to an address that nobody can have there: unspecified, multicast, broadcast, loopback.
+    Martian,
+    /// Neither TCP nor UDP.
+    OtherProtocol,
+    /// Addressed to our own server: the tunnel's own traffic has come back into it.
+    OwnServer,
+    /// A SYN beyond the limit on flows, or no address space for its rings.
+    TooManyFlows,
+    /// A SYN beyond the limit on half-open flows.
+    TooManyHalfOpen,
+    /// A segment that no flow knows and that asks for no answer.
+    Stray,
+    /// Payload outside the window that was offered.
+    OutOfWindow,
+    /// Payload refused because the memory budget is used up.
+    NoMemory,
+    /// A datagram refused without an answer, because too many were answered just now.
+    Unanswered,
+}
+
+impl DropReason {
+    /// Every reason, in the order of declaration.
+    pub const ALL: [Self; 11] = [
+        Self::Malformed,
+        Self::Fragment,
+        Self::Martian,
+        Self::OtherProtocol,
+        Self::OwnServer,
+        Self::TooManyFlows,
+        Self::TooManyHalfOpen,
+        Self::Stray,
+        Self::OutOfWindow,
+        Self::NoMemory,
+        Self::Unanswered,
+    ];
+}
+
+/// A count for each [`DropReason`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drops([u64; DropReason::ALL.len()]);
+
+impl Drops {
+    /// The sum over all reasons.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+impl Index<DropReason> for Drops {
+    type Output = u64;
+
+    fn index(&self, reason: DropReason) -> &u64 {
+        &self.0[reason as usize] // the discriminant is the place in ALL
+    }
+}
+
+impl IndexMut<DropReason> for Drops {
+    fn index_mut(&mut self, reason: DropReason) -> &mut u64 {
+        &mut self.0[reason as usize] // the discriminant is the place in ALL
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_place_of_its_own() {
+        for (place, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place);
+        }
+    }
+}

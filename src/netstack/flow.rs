@@ -1,0 +1,425 @@
+//! One flow as the loop and its stream share it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use std::{io, mem};
+
+use smoltcp::socket::tcp::State;
+
+use crate::netstack::demux::Segment;
+use crate::netstack::hub::Hub;
+use crate::netstack::lock;
+use crate::netstack::table::{FlowId, Tuple};
+use crate::netstack::tcp::{Read, Tcp, Write};
+use crate::netstack::wire::Wire;
+use crate::proto::timers::{Moment, earliest};
+use crate::tun::Device;
+
+/// How long a flow that waits for the app may hear nothing from it: twice the longest interval at which
+/// smoltcp sends again, and above the 100 s that RFC 1122 (4.2.3.5) asks for.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long a flow stays in the table in TIME-WAIT. Between an app and a stack on the same device nothing
+/// is reordered for longer, and the app's own kernel keeps the port closed for its own TIME-WAIT.
+pub(super) const TIME_WAIT: Duration = Duration::from_secs(1);
+
+/// How long smoltcp may wait for an acknowledgement without a timer before it is nudged.
+const NUDGE: Duration = Duration::from_secs(1);
+
+/// A flow, reached from the loop and from its stream.
+pub(super) struct Shared {
+    pub(super) id: FlowId,
+    pub(super) tuple: Tuple,
+    pub(super) hub: Arc<Hub>,
+    touched: AtomicBool,
+    /// Held for a copy at most; never while a task is woken.
+    flow: Mutex<Flow>,
+}
+
+impl Shared {
+    pub(super) fn new(id: FlowId, tuple: Tuple, hub: Arc<Hub>, tcp: Tcp) -> Self {
+        Self { id, tuple, hub, touched: AtomicBool::new(false), flow: Mutex::new(Flow::new(tcp)) }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Flow> {
+        lock(&self.flow)
+    }
+
+    /// Has the loop look after this flow soon.
+    pub(super) fn touch(&self) {
+        if !self.touched.swap(true, Ordering::AcqRel) {
+            self.hub.tell(|news| news.touched.push(self.id));
+        }
+    }
+
+    /// Forgets the touch; called by the loop before it looks.
+    pub(super) fn untouch(&self) {
+        self.touched.store(false, Ordering::Release);
+    }
+}
+
+/// How a flow ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Both sides have sent and acknowledged their FIN, or our side gave it up.
+    Clean,
+    /// The app reset it, or forgot it and uses the same port again.
+    Reset,
+    /// The app did not answer for [`PATIENCE`].
+    Unanswered,
+    /// The stack was stopped.
+    Stopped,
+    /// The device is gone.
+    DeviceGone,
+}
+
+impl End {
+    /// What a stream's user sees of it.
+    fn check(end: Option<Self>) -> io::Result<()> {
+        match end {
+            None | Some(Self::Clean) => Ok(()),
+            Some(Self::Reset) => Err(io::ErrorKind::ConnectionReset.into()),
+            Some(Self::Unanswered) => Err(io::ErrorKind::TimedOut.into()),
+            Some(Self::Stopped) => {
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the network stack was stopped"))
+            }
+            Some(Self::DeviceGone) => {
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the packet device is gone"))
+            }
+        }
+    }
+}
+
+/// What a SYN means to the flow that has its 5-tuple.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SynMeaning {
+    /// The same connection, asked for again.
+    Repeated,
+    /// A new connection; this one has no more use for the tuple.
+    Replaces,
+    /// The app has forgotten this connection, or somebody plays tricks: ask the app.
+    Doubtful,
+}
+
+/// What the loop learns from looking after a flow.
+#[derive(Debug)]
+pub(super) struct Tended {
+    /// The flow has ended and leaves the table.
+    pub(super) over: bool,
+    /// The flow has more to send than its share of this turn.
+    pub(super) more: bool,
+    /// The handshake is not done.
+    pub(super) half_open: bool,
+    /// The flow is to be put on the list of those that may have pages to give back.
+    pub(super) sweep: bool,
+    /// When to look again, without anything else happening.
+    pub(super) deadline: Option<Moment>,
+}
+
+/// The state of a flow.
+pub(super) struct Flow {
+    /// None once there is nothing more to send, receive or read.
+    tcp: Option<Tcp>,
+    end: Option<End>,
+    sending: Sending,
+    /// Whether the stream was dropped.
+    orphan: bool,
+    /// Whether bytes from the app were thrown away because nobody reads them.
+    discarded: bool,
+    /// Whether the loop's sweep list has this flow.
+    listed: bool,
+    /// Whether the hub's starved list has this flow.
+    starved: bool,
+    give_up_at: Option<Moment>,
+    leave_at: Option<Moment>,
+    nudge_at: Option<Moment>,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+/// Our direction of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    Open,
+    /// The stream was shut down; the FIN waits for the handshake.
+    Shut,
+    /// The FIN is queued behind the data.
+    Closed,
+}
+
+impl Flow {
+    fn new(tcp: Tcp) -> Self {
+        Self {
+            tcp: Some(tcp),
+            end: None,
+            sending: Sending::Open,
+            orphan: false,
+            discarded: false,
+            listed: false,
+            starved: false,
+            give_up_at: None,
+            leave_at: None,
+            nudge_at: None,
+            reader: None,
+            writer: None,
+        }
+    }
+
+    // The loop's side.
+
+    /// Takes a segment in; the loop looks after the flow once the batch is in.
+    pub(super) fn ingest<D: Device>(&mut self, segment: Segment<'_>, now: Moment, wire: &mut Wire<D>) {
+        let Some(tcp) = &mut self.tcp else { return };
+        let reset = segment.rst && tcp.state() != State::TimeWait;
+        tcp.ingest(segment, now, wire);
+        if reset && tcp.is_over() {
+            wire.counters.resets_in += 1;
+            self.end.get_or_insert(End::Reset);
+        }
+        self.give_up_at = None; // the app is there
+    }
+
+    /// What a SYN with this sequence number means.
+    pub(super) fn judge_syn(&mut self, seq: u32) -> SynMeaning {
+        let orphan = self.orphan;
+        let Some(tcp) = &mut self.tcp else { return SynMeaning::Replaces };
+        let repeated = seq == tcp.initial_seq();
+        match tcp.state() {
+            State::TimeWait | State::LastAck | State::Closing | State::Closed | State::Listen => {
+                SynMeaning::Replaces
+            }
+            State::FinWait1 | State::FinWait2 if orphan => SynMeaning::Replaces,
+            _ if repeated => SynMeaning::Repeated,
+            State::SynReceived | State::SynSent => SynMeaning::Replaces,
+            State::Established | State::CloseWait | State::FinWait1 | State::FinWait2 => SynMeaning::Doubtful,
+        }
+    }
+
+    /// Asks an app that has sent a SYN whether it has forgotten this connection.
+    pub(super) fn challenge<D: Device>(&mut self, tuple: &Tuple, now: Moment, wire: &mut Wire<D>) {
+        if let Some(tcp) = &mut self.tcp {
+            tcp.challenge(tuple, now, wire);
+        }
+    }
+
+    /// Does what is due and sends what there is to send. Tasks to be woken go to `wakes`.
+    pub(super) fn tend<D: Device>(
+        &mut self,
+        tuple: &Tuple,
+        now: Moment,
+        wire: &mut Wire<D>,
+        wakes: &mut Vec<Waker>,
+    ) -> Tended {
+        let more = self.advance(tuple, now, wire);
+        let over = match &mut self.tcp {
+            Some(tcp) => tcp.is_over() || self.leave_at.is_some_and(|at| at <= now),
+            None => true,
+        };
+        if over {
+            self.finish(End::Clean, wakes);
+            return Tended { over, more: false, half_open: false, sweep: false, deadline: None };
+        }
+        self.wake_ready(wakes);
+        let deadline = self.next_deadline(now);
+        let Some(tcp) = &mut self.tcp else { unreachable!("a flow that is not over has a connection") };
+        let sweep = !self.listed && tcp.holds_pages();
+        self.listed |= sweep;
+        Tended { over, more, half_open: tcp.state() == State::SynReceived, sweep, deadline }
+    }
+
+    fn advance<D: Device>(&mut self, tuple: &Tuple, now: Moment, wire: &mut Wire<D>) -> bool {
+        let due = |at: Option<Moment>| at.is_some_and(|at| at <= now);
+        let Some(tcp) = &mut self.tcp else { return false };
+        if self.sending == Sending::Shut && tcp.close() {
+            self.sending = Sending::Closed;
+        }
+        if self.orphan {
+            // Nobody reads any more. What we still have to say is said first; then an app that talks on is
+            // told with a reset, as by any socket that was closed.
+            while let Read::Data(_) = tcp.read(<[u8]>::len) {
+                self.discarded = true;
+            }
+            if self.discarded && tcp.state() == State::FinWait2 {
+                tcp.abort();
+            }
+        }
+        if due(self.give_up_at) {
+            self.end.get_or_insert(End::Unanswered);
+            tcp.abort();
+        }
+        if due(self.nudge_at) {
+            self.nudge_at = None;
+            tcp.nudge(now, wire);
+        }
+        let more = tcp.emit(now, wire);
+        tcp.announce_window(tuple, wire);
+        more
+    }
+
+    fn next_deadline(&mut self, now: Moment) -> Option<Moment> {
+        let tcp = self.tcp.as_mut()?;
+        let (state, awaits_ack) = (tcp.state(), tcp.awaits_ack());
+        let handshake = state == State::SynReceived && !tcp.is_unanswered();
+        let timer = tcp.deadline(now);
+        let when =
+            |holds: bool, known: Option<Moment>, wait: Duration| holds.then(|| known.unwrap_or(now + wait));
+        self.give_up_at = when(awaits_ack || handshake || self.orphan, self.give_up_at, PATIENCE);
+        self.leave_at = when(state == State::TimeWait, self.leave_at, TIME_WAIT);
+        self.nudge_at = when(awaits_ack && timer.is_none(), self.nudge_at, NUDGE);
+        [self.give_up_at, self.leave_at, self.nudge_at].into_iter().fold(timer, earliest)
+    }
+
+    fn wake_ready(&mut self, wakes: &mut Vec<Waker>) {
+        let Some(tcp) = &mut self.tcp else { return };
+        if self.reader.is_some() && tcp.is_readable() {
+            wakes.extend(self.reader.take());
+        }
+        if self.writer.is_some() && tcp.is_writable() {
+            wakes.extend(self.writer.take());
+        }
+    }
+
+    /// Ends the flow, unless it has ended. A clean end leaves what was received to be read.
+    pub(super) fn finish(&mut self, end: End, wakes: &mut Vec<Waker>) {
+        let end = *self.end.get_or_insert(end);
+        let unread =
+            end == End::Clean && !self.orphan && self.tcp.as_mut().is_some_and(|tcp| tcp.recv_queue() > 0);
+        if !unread {
+            self.tcp = None;
+        }
+        wakes.extend(self.reader.take());
+        wakes.extend(self.writer.take());
+    }
+
+    /// Ends the flow with a reset to the app.
+    pub(super) fn cut<D: Device>(
+        &mut self,
+        end: End,
+        now: Moment,
+        wire: &mut Wire<D>,
+        wakes: &mut Vec<Waker>,
+    ) {
+        if let Some(tcp) = &mut self.tcp {
+            tcp.abort();
+            tcp.emit(now, wire);
+        }
+        self.finish(end, wakes);
+    }
+
+    /// Gives back the pages that hold nothing, and takes the flow off the sweep list.
+    pub(super) fn sweep(&mut self) {
+        self.listed = false;
+        if let Some(tcp) = &mut self.tcp {
+            tcp.give_back();
+        }
+    }
+
+    /// Lets a writer that waited for memory try again.
+    pub(super) fn feed(&mut self, wakes: &mut Vec<Waker>) {
+        self.starved = false;
+        wakes.extend(self.writer.take());
+    }
+
+    // The stream's side.
+
+    /// Lets the SYN be answered.
+    pub(super) fn accept(&mut self) {
+        if let Some(tcp) = &mut self.tcp {
+            tcp.accept();
+        }
+    }
+
+    /// Lends received bytes to `take`; 0 is the end of the stream. Also gives whether the loop is to be told.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &Context<'_>,
+        take: impl FnOnce(&[u8]) -> usize,
+    ) -> (Poll<io::Result<usize>>, bool) {
+        if let Err(error) = End::check(self.end) {
+            return (Poll::Ready(Err(error)), false);
+        }
+        let Some(tcp) = &mut self.tcp else { return (Poll::Ready(Ok(0)), false) };
+        match tcp.read(take) {
+            Read::Data(taken) => {
+                let drained = !self.listed && tcp.recv_queue() == 0 && tcp.has_spare();
+                (Poll::Ready(Ok(taken)), drained || tcp.window_opened())
+            }
+            Read::End => (Poll::Ready(Ok(0)), false),
+            Read::Empty => {
+                register(&mut self.reader, cx);
+                (Poll::Pending, false)
+            }
+        }
+    }
+
+    /// Copies bytes in to be sent. Also gives what the loop is to be told.
+    pub(super) fn poll_write(&mut self, cx: &Context<'_>, data: &[u8]) -> (Poll<io::Result<usize>>, Told) {
+        if let Err(error) = End::check(self.end) {
+            return (Poll::Ready(Err(error)), Told::Nothing);
+        }
+        let closed = Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        let Some(tcp) = self.tcp.as_mut().filter(|_| self.sending == Sending::Open) else {
+            return (closed, Told::Nothing);
+        };
+        if data.is_empty() {
+            return (Poll::Ready(Ok(0)), Told::Nothing);
+        }
+        match tcp.write(data) {
+            Write::Taken(taken) => (Poll::Ready(Ok(taken)), Told::Touched),
+            Write::Full => {
+                register(&mut self.writer, cx);
+                (Poll::Pending, Told::Nothing)
+            }
+            Write::Starved => {
+                register(&mut self.writer, cx);
+                let told = if mem::replace(&mut self.starved, true) { Told::Nothing } else { Told::Starved };
+                (Poll::Pending, told)
+            }
+            Write::Closed => (closed, Told::Nothing),
+        }
+    }
+
+    /// Sends a FIN after what was written.
+    pub(super) fn shut_down(&mut self) -> io::Result<()> {
+        End::check(self.end)?;
+        if self.sending == Sending::Open {
+            self.sending = Sending::Shut;
+        }
+        Ok(())
+    }
+
+    /// Leaves the flow to the loop: to deliver what was written if the stream was shut down, to reset it if not.
+    pub(super) fn abandon(&mut self) {
+        self.orphan = true;
+        (self.reader, self.writer) = (None, None);
+        if self.end.is_some() {
+            self.tcp = None;
+        } else if self.sending == Sending::Open {
+            self.abort();
+        }
+    }
+
+    /// Resets the flow.
+    pub(super) fn abort(&mut self) {
+        if let Some(tcp) = &mut self.tcp {
+            tcp.abort();
+        }
+    }
+}
+
+/// What a stream's user did that the loop must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Nothing,
+    Touched,
+    Starved,
+}
+
+fn register(slot: &mut Option<Waker>, cx: &Context<'_>) {
+    match slot {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *slot = Some(cx.waker().clone()),
+    }
+}

@@ -1,0 +1,438 @@
+//! The rings' memory: elastic under rings that are not, and bounded for all of them together.
+//!
+//! smoltcp's rings have a fixed size, so each flow reserves address space for two and touches pages only
+//! as bytes come. What is accounted is the pages touched. A ring that has drained gives them back.
+
+use std::mem;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use smoltcp::iface::SocketSet;
+
+use crate::netstack::lock;
+use crate::platform::memory::{self, Mapping, Tenancy, Tenant};
+
+/// Sizes of one ring, largest first. 256 KiB holds a batch and a half of packets in each direction; 16 KiB
+/// is one page on the systems with large pages, and still one MSS at an MTU of 9000.
+const RING_BYTES: [usize; 3] = [256 * 1024, 64 * 1024, 16 * 1024];
+
+/// What a ring may hold as long as there is any memory, so that every flow moves on: a packet of 9000 bytes,
+/// wherever it falls on pages of 4 KiB. Two pages where they are larger.
+const FLOOR_BYTES: usize = 16 * 1024;
+
+/// Beyond its floor, a ring may hold this part of what is free. The more is held, the less each may take, so
+/// that flows which stall leave something for those that come after them (Choudhury and Hahne's dynamic
+/// threshold). Half of 16 MiB is given out before the largest ring feels it.
+const SHARE: usize = 32;
+
+/// Mappings kept for the next flows, so that a short flow costs no system call and no page fault.
+const WARM_MAPPINGS: usize = 16;
+
+/// The most that one warm mapping may hold: with the above, 1 MiB in all.
+const WARM_BYTES: usize = 64 * 1024;
+
+/// The tenant of a flow's mapping: a set of one socket.
+pub(super) struct Sockets;
+
+impl Tenant for Sockets {
+    type At<'memory> = SocketSet<'memory>;
+}
+
+/// The budget that all rings share. Locked only when a page is first touched or given back.
+#[derive(Debug)]
+pub(super) struct Memory {
+    budget: usize,
+    page: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Bytes of touched pages, in rings and in warm mappings.
+    held: usize,
+    /// Flows that have rings.
+    flows: usize,
+    warm: Vec<Warm>,
+    /// Whether a page was refused since [`Memory::take_shortage`] last asked.
+    short: bool,
+    /// Whether a page was given back since [`Memory::take_relief`] last asked.
+    relieved: bool,
+}
+
+impl State {
+    fn release(&mut self, bytes: usize) {
+        self.held -= bytes;
+        self.relieved |= bytes > 0;
+    }
+}
+
+#[derive(Debug)]
+struct Warm {
+    mapping: Mapping,
+    ring: usize,
+    touched: [u64; 2],
+}
+
+impl Memory {
+    pub(super) fn new(budget: usize) -> Self {
+        Self { budget, page: memory::page_bytes(), state: Mutex::default() }
+    }
+
+    /// Bytes of touched pages.
+    pub(super) fn held(&self) -> usize {
+        lock(&self.state).held
+    }
+
+    /// Whether a page was refused since the last call.
+    pub(super) fn take_shortage(&self) -> bool {
+        mem::take(&mut lock(&self.state).short)
+    }
+
+    /// Whether a page was given back since the last call.
+    pub(super) fn take_relief(&self) -> bool {
+        mem::take(&mut lock(&self.state).relieved)
+    }
+
+    /// What a ring that holds `own` bytes may hold now.
+    fn limit(&self, held: usize, own: usize) -> usize {
+        let share = self.budget.saturating_sub(held - own) / SHARE;
+        FLOOR_BYTES.max(2 * self.page).max(share - share % self.page)
+    }
+
+    /// Lets the warm mappings go.
+    pub(super) fn chill(&self) {
+        let mut state = lock(&self.state);
+        for warm in mem::take(&mut state.warm) {
+            state.release(self.touched_bytes(warm.ring, warm.touched));
+        }
+    }
+
+    /// The ring size for the next flow: the largest that the budget could fill for every flow at once.
+    fn ring_bytes(&self, flows: usize) -> usize {
+        let fits = |ring: usize| (flows + 1).saturating_mul(2 * ring) <= self.budget;
+        let ring = RING_BYTES.into_iter().find(|&ring| fits(ring)).unwrap_or(FLOOR_BYTES);
+        ring.max(self.page)
+    }
+
+    /// Accounts `bytes` more for a ring that holds `own`, unless memory is short.
+    fn reserve(&self, bytes: usize, own: usize) -> bool {
+        let mut state = lock(&self.state);
+        let granted = state.held + bytes <= self.budget && own + bytes <= self.limit(state.held, own);
+        if granted {
+            state.held += bytes;
+        } else {
+            state.short = true;
+        }
+        granted
+    }
+
+    fn unit(&self, ring: usize) -> usize {
+        self.page.max(ring / 64)
+    }
+
+    fn touched_bytes(&self, ring: usize, touched: [u64; 2]) -> usize {
+        touched.map(|pages| pages.count_ones() as usize).iter().sum::<usize>() * self.unit(ring) // ≤ 64 each
+    }
+}
+
+/// Which of a flow's two rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ring {
+    Receive = 0,
+    Send = 1,
+}
+
+/// One flow's two rings: the memory, the socket that lives in it, and which pages of it are touched.
+pub(super) struct Rings {
+    memory: Arc<Memory>,
+    /// Taken only in `drop`.
+    home: Option<Tenancy<Sockets>>,
+    ring: usize,
+    touched: [u64; 2],
+}
+
+impl Rings {
+    /// Rings of the size that suits the number of flows. `build` is lent the receive and the send ring.
+    ///
+    /// # Errors
+    /// When the system has no address space left.
+    pub(super) fn new(
+        memory: Arc<Memory>,
+        build: impl for<'memory> FnOnce(&'memory mut [u8], &'memory mut [u8]) -> SocketSet<'memory>,
+    ) -> std::io::Result<Self> {
+        let mut state = lock(&memory.state);
+        let ring = memory.ring_bytes(state.flows);
+        let warm = state.warm.iter().rposition(|warm| warm.ring == ring);
+        let (mapping, touched) = match warm.map(|place| state.warm.swap_remove(place)) {
+            Some(warm) => (warm.mapping, warm.touched),
+            None => (Mapping::new(2 * ring)?, [0; 2]),
+        };
+        state.flows += 1;
+        drop(state);
+        let home = Tenancy::new(mapping, |bytes| {
+            let (receive, send) = bytes.split_at_mut(ring);
+            build(receive, send)
+        });
+        Ok(Self { memory, home: Some(home), ring, touched })
+    }
+
+    /// The size of each ring.
+    pub(super) fn ring_bytes(&self) -> usize {
+        self.ring
+    }
+
+    /// How many bytes from `start` on the receive ring may hold now: its size, or what fits the fewer pages
+    /// that it may have when memory is short.
+    pub(super) fn receive_limit(&self, start: usize) -> usize {
+        let limit = self.memory.limit(self.memory.held(), self.own_bytes(Ring::Receive));
+        if limit < self.ring { limit - start % self.memory.unit(self.ring) } else { self.ring }
+    }
+
+    /// Lends the socket.
+    pub(super) fn with<R>(&mut self, use_it: impl for<'memory> FnOnce(&mut SocketSet<'memory>) -> R) -> R {
+        self.home.as_mut().expect("taken only in drop").with(use_it)
+    }
+
+    /// Accounts the pages under `len` bytes from `start` on, around the ring's end: all of them or none.
+    pub(super) fn touch(&mut self, ring: Ring, start: usize, len: usize) -> bool {
+        let missing = self.span(start, len) & !self.touched[ring as usize];
+        missing == 0 || self.grow(ring, missing)
+    }
+
+    /// The same, page by page for as long as memory lasts; gives how many bytes are covered.
+    pub(super) fn touch_some(&mut self, ring: Ring, start: usize, len: usize) -> usize {
+        let unit = self.memory.unit(self.ring);
+        let mut covered = 0;
+        while covered < len {
+            let at = (start + covered) % self.ring;
+            let step = (unit - at % unit).min(len - covered);
+            if !self.touch(ring, at, step) {
+                break;
+            }
+            covered += step;
+        }
+        covered
+    }
+
+    /// Whether any page is touched.
+    pub(super) fn holds_pages(&self) -> bool {
+        self.touched != [0; 2]
+    }
+
+    /// Whether pages are touched that hold none of the live bytes, given as start and length in each ring.
+    pub(super) fn has_spare(&self, live: [(usize, usize); 2]) -> bool {
+        self.spare(live) != [0; 2]
+    }
+
+    /// Gives the pages back that hold none of the live bytes.
+    pub(super) fn give_back(&mut self, live: [(usize, usize); 2]) {
+        let spare = self.spare(live);
+        let unit = self.memory.unit(self.ring);
+        let home = self.home.as_mut().expect("taken only in drop");
+        for (ring, pages) in spare.into_iter().enumerate() {
+            for run in runs(pages) {
+                home.give_back(ring * self.ring + run.start * unit..ring * self.ring + run.end * unit);
+            }
+            self.touched[ring] &= !pages;
+        }
+        let bytes = self.memory.touched_bytes(self.ring, spare);
+        lock(&self.memory.state).release(bytes);
+    }
+
+    fn spare(&self, live: [(usize, usize); 2]) -> [u64; 2] {
+        let [receive, send] = live.map(|(start, len)| self.span(start, len));
+        [self.touched[0] & !receive, self.touched[1] & !send]
+    }
+
+    fn grow(&mut self, ring: Ring, missing: u64) -> bool {
+        let bytes = self.memory.touched_bytes(self.ring, [missing, 0]);
+        let granted = self.memory.reserve(bytes, self.own_bytes(ring));
+        if granted {
+            self.touched[ring as usize] |= missing; // 0 or 1
+        }
+        granted
+    }
+
+    fn own_bytes(&self, ring: Ring) -> usize {
+        self.memory.touched_bytes(self.ring, [self.touched[ring as usize], 0]) // 0 or 1
+    }
+
+    /// The pages under `len` bytes from `start` on, around the ring's end.
+    fn span(&self, start: usize, len: usize) -> u64 {
+        if len == 0 {
+            return 0;
+        }
+        let unit = self.memory.unit(self.ring);
+        let pages = self.ring / unit;
+        let first = start / unit;
+        let count = ((start + len - 1) / unit - first + 1).min(pages);
+        let straight = low_bits(count) << first;
+        // Both halves fit: pages is at most 64, so the wrapped bits lie below bit 64 again.
+        ((straight | straight >> pages) & low_bits(pages)) as u64
+    }
+}
+
+impl Drop for Rings {
+    fn drop(&mut self) {
+        let Some(home) = self.home.take() else { return };
+        let mut mapping = home.into_mapping();
+        let mut touched = self.touched;
+        let mut held = self.memory.touched_bytes(self.ring, touched);
+        let mut state = lock(&self.memory.state);
+        state.flows -= 1;
+        state.release(held);
+        if state.warm.len() == WARM_MAPPINGS {
+            return;
+        }
+        if held > WARM_BYTES || state.short {
+            mapping.give_back(0..2 * self.ring);
+            (held, touched) = (0, [0; 2]);
+        }
+        state.held += held;
+        state.warm.push(Warm { mapping, ring: self.ring, touched });
+    }
+}
+
+/// The lowest `count` bits, of at most 64.
+fn low_bits(count: usize) -> u128 {
+    (1 << count) - 1
+}
+
+/// Runs of set bits.
+fn runs(mut bits: u64) -> impl Iterator<Item = Range<usize>> {
+    std::iter::from_fn(move || {
+        if bits == 0 {
+            return None;
+        }
+        let start = bits.trailing_zeros() as usize; // < 64
+        let len = (bits >> start).trailing_ones() as usize; // ≤ 64
+        bits &= !((low_bits(len) << start) as u64); // start + len ≤ 64
+        Some(start..start + len)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rings(memory: &Arc<Memory>) -> Rings {
+        Rings::new(Arc::clone(memory), |_, _| SocketSet::new(Vec::new())).unwrap()
+    }
+
+    fn memory(budget: usize) -> Arc<Memory> {
+        Arc::new(Memory { page: 4096, ..Memory::new(budget) })
+    }
+
+    const NOTHING: [(usize, usize); 2] = [(0, 0); 2];
+
+    #[test]
+    fn only_touched_pages_are_held() {
+        let memory = memory(16 << 20);
+        let mut rings = rings(&memory);
+        assert_eq!(memory.held(), 0);
+        assert!(rings.touch(Ring::Receive, 0, 1));
+        assert!(rings.touch(Ring::Receive, 100, 3000));
+        assert_eq!(memory.held(), 4096);
+        assert!(rings.touch(Ring::Send, 4095, 2));
+        assert_eq!(memory.held(), 3 * 4096);
+    }
+
+    #[test]
+    fn a_range_around_the_rings_end_touches_both_ends() {
+        let memory = memory(16 << 20);
+        let mut rings = rings(&memory);
+        let ring = rings.ring_bytes();
+        assert!(rings.touch(Ring::Receive, ring - 1, 2));
+        assert_eq!(rings.touched[0], 1 | 1 << 63);
+        assert!(rings.touch(Ring::Receive, ring - 1, ring));
+        assert_eq!(memory.held(), ring);
+    }
+
+    #[test]
+    fn live_bytes_keep_their_pages() {
+        let memory = memory(16 << 20);
+        let mut rings = rings(&memory);
+        assert!(rings.touch(Ring::Receive, 0, 10 * 4096));
+        rings.with(|_| ());
+        rings.give_back([(3 * 4096, 4097), (0, 0)]);
+        assert_eq!(rings.touched[0], 0b11000);
+        assert!(!rings.has_spare([(3 * 4096, 4097), (0, 0)]));
+        rings.give_back(NOTHING);
+        assert_eq!(memory.held(), 0);
+    }
+
+    #[test]
+    fn the_budget_is_never_exceeded_and_the_greedy_leave_something() {
+        let budget = 4 << 20;
+        let memory = memory(budget);
+        let mut flows: Vec<_> = (0..300).map(|_| rings(&memory)).collect();
+        let mut held = Vec::new();
+        for rings in &mut flows {
+            let before = memory.held();
+            let ring = rings.ring_bytes();
+            rings.touch_some(Ring::Receive, 0, ring);
+            assert!(memory.held() <= budget);
+            held.push(memory.held() - before);
+        }
+        assert!(memory.take_shortage());
+        assert!(held[0] > 100 * 1024, "the first takes a good part: {held:?}");
+        assert!(held[..128].iter().all(|&bytes| bytes >= FLOOR_BYTES), "many have their floor: {held:?}");
+        drop(flows);
+        memory.chill();
+        assert_eq!(memory.held(), 0);
+    }
+
+    #[test]
+    fn relief_is_told_once() {
+        let memory = memory(64 * 1024);
+        let mut rings = rings(&memory);
+        rings.touch_some(Ring::Send, 0, 16 * 1024);
+        assert!(!memory.take_relief());
+        rings.give_back(NOTHING);
+        assert!(memory.take_relief());
+        assert!(!memory.take_relief());
+    }
+
+    #[test]
+    fn rings_shrink_as_flows_grow() {
+        let memory = memory(16 << 20);
+        let flows: Vec<_> = (0..200).map(|_| rings(&memory)).collect();
+        let size = |flow: usize| flows[flow].ring_bytes();
+        assert_eq!((size(0), size(31)), (256 * 1024, 256 * 1024));
+        assert_eq!((size(32), size(127)), (64 * 1024, 64 * 1024));
+        assert_eq!((size(128), size(199)), (16 * 1024, 16 * 1024));
+    }
+
+    #[test]
+    fn a_short_flow_leaves_its_pages_to_the_next_one() {
+        let memory = memory(16 << 20);
+        let mut first = rings(&memory);
+        assert!(first.touch(Ring::Send, 0, 4096));
+        drop(first);
+        assert_eq!(memory.held(), 4096);
+        let second = rings(&memory);
+        assert_eq!(second.touched, [0, 1]);
+        assert_eq!(memory.held(), 4096);
+    }
+
+    #[test]
+    fn a_long_flow_leaves_address_space_only() {
+        let memory = memory(16 << 20);
+        let mut first = rings(&memory);
+        assert!(first.touch(Ring::Send, 0, 256 * 1024));
+        drop(first);
+        assert_eq!(memory.held(), 0);
+        assert_eq!(rings(&memory).touched, [0; 2]);
+    }
+
+    #[test]
+    fn warm_mappings_are_few() {
+        let memory = memory(16 << 20);
+        let mut flows: Vec<_> = (0..100).map(|_| rings(&memory)).collect();
+        for rings in &mut flows {
+            assert!(rings.touch(Ring::Receive, 0, 1));
+        }
+        drop(flows);
+        assert_eq!(memory.held(), WARM_MAPPINGS * 4096);
+    }
+}

@@ -1,0 +1,12 @@
+//! The stack as an app's kernel sees it: packets in, packets out, in virtual time.
+#![allow(clippy::disallowed_methods)] // a test's tasks live as long as its runtime
+
+mod app;
+mod close;
+mod demux;
+mod device;
+mod handshake;
+mod memory;
+mod peer;
+mod rig;
+mod window;
