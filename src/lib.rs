@@ -18,12 +18,14 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods))] // a test's tasks live as long as its runtime
 #![warn(missing_docs)]
 
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod entropy;
 pub mod netstack;
 mod platform;
 pub mod proto;
+pub mod relay;
 mod task;
 pub mod transport;
 pub mod tun;

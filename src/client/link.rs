@@ -1,0 +1,226 @@
+//! A session, shared by its driver and the handles of its streams.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::clock::Clock;
+use crate::proto::frame::StreamId;
+use crate::proto::session::{Event, Read, Session, SessionError, StreamError};
+use crate::proto::target::Target;
+use crate::proto::timers::Moment;
+
+/// The session behind its lock. Sections are short and never wait; wakers are called after it is released.
+#[derive(Debug)]
+pub(crate) struct Link {
+    clock: Clock,
+    state: Mutex<LinkState>,
+}
+
+#[derive(Debug)]
+pub(super) struct LinkState {
+    pub(super) session: Session,
+    driver: Option<Waker>,
+    readers: HashMap<StreamId, Waker>,
+    writers: HashMap<StreamId, Waker>,
+}
+
+impl Link {
+    pub(crate) fn new(session: Session, clock: Clock) -> Arc<Self> {
+        let state = LinkState { session, driver: None, readers: HashMap::new(), writers: HashMap::new() };
+        Arc::new(Self { clock, state: Mutex::new(state) })
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, LinkState> {
+        // A panic elsewhere must not take every stream along; the session's own state is kept consistent
+        // by statements that do not panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a stream; see [`Session::open`].
+    pub(crate) fn open(&self, target: &Target, first: &[u8]) -> Result<StreamId, SessionError> {
+        self.with(|state, now| state.session.open(target, first, now))
+    }
+
+    /// Waits for the peer's answer.
+    pub(crate) fn poll_open(&self, id: StreamId, cx: &Context<'_>) -> Poll<Result<(), StreamError>> {
+        let mut state = self.lock();
+        match state.session.is_open(id) {
+            Ok(true) => Poll::Ready(Ok(())),
+            Ok(false) => {
+                register(&mut state.readers, id, cx);
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// Lends the stream's next bytes to `take`; ready with 0 at the end.
+    pub(crate) fn poll_read_with(
+        &self,
+        id: StreamId,
+        cx: &Context<'_>,
+        take: impl FnOnce(&[u8]) -> usize,
+    ) -> Poll<Result<usize, StreamError>> {
+        let mut state = self.lock();
+        let was_paused = !state.session.wants_input();
+        let read = state.session.read_with(id, take)?;
+        if read == Read::Empty {
+            register(&mut state.readers, id, cx);
+            return Poll::Pending;
+        }
+        if was_paused && state.session.wants_input() {
+            let driver = state.driver.clone();
+            drop(state);
+            wake(driver);
+        }
+        Poll::Ready(Ok(match read {
+            Read::Bytes(count) => count,
+            Read::Empty | Read::End => 0,
+        }))
+    }
+
+    /// Takes bytes of the app for the stream.
+    pub(crate) fn poll_write(
+        &self,
+        id: StreamId,
+        cx: &Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize, StreamError>> {
+        let mut state = self.lock();
+        let taken = state.session.write(id, bytes)?;
+        if taken == 0 && !bytes.is_empty() {
+            register(&mut state.writers, id, cx);
+            return Poll::Pending;
+        }
+        let driver = state.driver.clone();
+        drop(state);
+        wake(driver);
+        Poll::Ready(Ok(taken))
+    }
+
+    /// The app is done with the stream; see [`Session::close`].
+    pub(crate) fn close(&self, id: StreamId) {
+        self.with(|state, _| state.release(id, Session::close));
+    }
+
+    /// The app gave up on the stream; see [`Session::abort`].
+    pub(crate) fn abort(&self, id: StreamId) {
+        self.with(|state, _| state.release(id, Session::abort));
+    }
+
+    /// Server: tells the client that the stream's target was reached.
+    #[cfg(feature = "testserver")]
+    pub(crate) fn accept(&self, id: StreamId) {
+        self.with(|state, _| state.session.accept(id));
+    }
+
+    /// Server: tells the client why not, and closes the stream.
+    #[cfg(feature = "testserver")]
+    pub(crate) fn refuse(&self, id: StreamId, reason: &str) {
+        self.with(|state, _| state.session.refuse(id, reason));
+    }
+
+    /// Ends the session.
+    pub(crate) fn fail(&self, reason: SessionError) {
+        self.with(|state, _| state.session.fail(reason));
+    }
+
+    /// The driver is gone, and with it who would wake the streams: they fail, if the session has not yet.
+    pub(super) fn abandon(&self) {
+        let mut state = self.lock();
+        state.session.fail(SessionError::Closed);
+        state.driver = None;
+        let LinkState { readers, writers, .. } = &mut *state;
+        let waiting: Vec<_> = readers.drain().chain(writers.drain()).map(|(_, waker)| waker).collect();
+        drop(state);
+        for waker in waiting {
+            waker.wake();
+        }
+    }
+
+    /// Calls `change`, then wakes the driver, which passes on what follows from it.
+    fn with<T>(&self, change: impl FnOnce(&mut LinkState, Moment) -> T) -> T {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let result = change(&mut state, now);
+        let driver = state.driver.clone();
+        drop(state);
+        wake(driver);
+        result
+    }
+}
+
+impl LinkState {
+    pub(super) fn register_driver(&mut self, cx: &Context<'_>) {
+        match &mut self.driver {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => self.driver = Some(cx.waker().clone()),
+        }
+    }
+
+    /// Who waits for the event, or the event itself when it is not about a waiting stream.
+    pub(super) fn take_waiting(&mut self, event: Event) -> Result<Option<Waker>, Event> {
+        match event {
+            Event::Readable(id) => Ok(self.readers.remove(&id)),
+            Event::Writable(id) => Ok(self.writers.remove(&id)),
+            Event::Incoming(_) | Event::PeerVersion(_) | Event::SchemeUpdate(_) | Event::Idle => Err(event),
+        }
+    }
+
+    fn release(&mut self, id: StreamId, how: fn(&mut Session, StreamId)) {
+        self.readers.remove(&id);
+        self.writers.remove(&id);
+        how(&mut self.session, id);
+    }
+}
+
+fn register(wakers: &mut HashMap<StreamId, Waker>, id: StreamId, cx: &Context<'_>) {
+    wakers.entry(id).and_modify(|waker| waker.clone_from(cx.waker())).or_insert_with(|| cx.waker().clone());
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// The driver's part, by hand.
+#[cfg(test)]
+impl Link {
+    pub(crate) fn feed(&self, input: &[u8]) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        state.session.handle_input(input, now);
+        state.wake_all();
+    }
+
+    pub(crate) fn take_records(&self, rng: &mut impl rand::CryptoRng) -> Vec<u8> {
+        let mut state = self.lock();
+        let (mut all, mut record) = (Vec::new(), Vec::new());
+        while state.session.poll_record(rng, &mut record).is_some() {
+            all.extend_from_slice(&record);
+        }
+        state.wake_all();
+        all
+    }
+
+    pub(crate) fn wants_input(&self) -> bool {
+        self.lock().session.wants_input()
+    }
+}
+
+#[cfg(test)]
+impl LinkState {
+    fn wake_all(&mut self) {
+        while let Some(event) = self.session.poll_event() {
+            if let Ok(Some(waker)) = self.take_waiting(event) {
+                waker.wake();
+            }
+        }
+    }
+}
