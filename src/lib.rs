@@ -27,6 +27,8 @@ mod platform;
 pub mod proto;
 pub mod relay;
 mod task;
+#[cfg(feature = "testserver")]
+pub mod testserver;
 pub mod transport;
 pub mod tun;
 
