@@ -31,6 +31,7 @@ mod task;
 pub mod testserver;
 pub mod transport;
 pub mod tun;
+pub mod tunnel;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,3 +1,74 @@
-//! The program.
+//! The tunnel as a program: for desktops, servers and tests, and to see it work.
 
-fn main() {}
+#![allow(clippy::disallowed_methods)] // what it starts lives as long as the program
+
+mod check;
+mod demo;
+mod run;
+mod serve;
+mod socks;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
+
+/// AnyTLS client core for VPN apps, as a program.
+#[derive(Parser)]
+#[command(name = "anytls-mobile", version, arg_required_else_help = true)]
+struct Arguments {
+    /// Log level: off, error, warn, info, debug or trace; the config's where it has one.
+    #[arg(long, global = true)]
+    log: Option<LevelFilter>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the main job: a local server, a TUN, and 256 MiB each way.
+    Demo(demo::Arguments),
+    /// Run the tunnel on this machine.
+    Run(run::Arguments),
+    /// Run the test server: an AnyTLS server with a real outbound.
+    Serve(serve::Arguments),
+    /// Report every problem of a config.
+    Check(check::Arguments),
+}
+
+fn main() -> ExitCode {
+    let Arguments { log, command } = Arguments::parse();
+    let result = match command {
+        Command::Demo(arguments) => demo::demo(arguments, log),
+        Command::Run(arguments) => run::run(arguments, log),
+        Command::Serve(arguments) => serve::serve(arguments, log),
+        Command::Check(arguments) => check::check(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Logs to standard error from `level` on.
+fn log_to_stderr(level: LevelFilter) {
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(colours).init();
+}
+
+/// The error and its causes, in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// One thread is enough for a program that mostly waits for its tunnel's.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}

@@ -1,0 +1,83 @@
+//! A SOCKS5 front: the tunnel without a TUN.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use anytls_mobile::client::OpenError;
+use anytls_mobile::clock::Clock;
+use anytls_mobile::proto::session::StreamError;
+use anytls_mobile::proto::target::{Host, Target};
+use anytls_mobile::relay::socket::Socket;
+use anytls_mobile::relay::tcp;
+use anytls_mobile::tunnel::Tunnel;
+use fast_socks5::server::Socks5ServerProtocol;
+use fast_socks5::util::target_addr::TargetAddr;
+use fast_socks5::{ReplyError, Socks5Command};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::Failure;
+
+/// Connections served at once; more wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// Serves until it is dropped, which resets every connection.
+pub(crate) async fn serve(listener: TcpListener, tunnel: Arc<Tunnel>) {
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.len() >= MAX_CONNECTIONS {
+            connections.join_next().await;
+        }
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) => {
+                    let tunnel = Arc::clone(&tunnel);
+                    connections.spawn(async move {
+                        if let Err(error) = connect(socket, &tunnel).await {
+                            tracing::debug!(%error, "SOCKS connection failed");
+                        }
+                    });
+                }
+                // The process is out of descriptors, or the peer is gone already.
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a SOCKS connection");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn connect(socket: TcpStream, tunnel: &Tunnel) -> Result<(), Failure> {
+    socket.set_nodelay(true)?;
+    let (request, command, address) =
+        Socks5ServerProtocol::accept_no_auth(socket).await?.read_command().await?;
+    if command != Socks5Command::TCPConnect {
+        return Ok(request.reply_error(&ReplyError::CommandNotSupported).await?);
+    }
+    let target = match &address {
+        TargetAddr::Ip(address) => Target::from(*address),
+        TargetAddr::Domain(name, port) => Target { host: Host::Name(name.parse()?), port: *port },
+    };
+    match tunnel.open(&target, &[]).await {
+        Ok(stream) => {
+            let socket = request.reply_success(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))).await?;
+            let summary =
+                tcp::join(Socket::new(socket), stream, 0, &target, tunnel.client(), Clock::Boot).await;
+            tracing::debug!(%target, ?summary, "SOCKS connection ended");
+        }
+        Err(error) => request.reply_error(&reply(&error)).await?,
+    }
+    Ok(())
+}
+
+fn reply(error: &OpenError) -> ReplyError {
+    match error {
+        OpenError::Stream(StreamError::Refused(_)) => ReplyError::ConnectionRefused,
+        OpenError::Stream(StreamError::TimedOut) => ReplyError::ConnectionTimeout,
+        OpenError::Dial(_) => ReplyError::NetworkUnreachable,
+        OpenError::Stream(StreamError::Session(_) | StreamError::SessionFull(_) | StreamError::Closed)
+        | OpenError::Stopped => ReplyError::GeneralFailure,
+    }
+}
