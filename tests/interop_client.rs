@@ -89,12 +89,14 @@ async fn exchange(stream: Stream, count: usize, seed: u64) {
 fn megabytes_both_ways_are_exact_on_parallel_streams() {
     each_server(None, async |server| {
         let (client, target) = (client(server, PASSWORD), echo().await);
+        // A server that makes nobody wait drops a stream with a mebibyte that its target has not taken yet.
+        let count = if server.makes_clients_wait { 8 << 20 } else { 700_000 };
         let mut streams = JoinSet::new();
         for seed in 0..8 {
             let (client, target) = (client.clone(), target.clone());
             streams.spawn(async move {
                 let stream = client.open(&target, b"").await.expect("opened");
-                exchange(stream, 8 << 20, seed).await;
+                exchange(stream, count, seed).await;
             });
         }
         streams.join_all().await;

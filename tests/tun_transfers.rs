@@ -114,6 +114,18 @@ fn small_requests_in_a_row_and_64_at_a_time_all_succeed() {
 }
 
 #[test]
+fn requests_in_a_row_share_sessions_although_the_server_ends_each() {
+    each_server(|lab, server| {
+        let tunnel = lab.start_tunnel(&lab.config(Some(server), 9000), |tun| Box::new(tun));
+        output(&mut lab.curl(&[&format!("http://{}/echo/[1-100]", TARGETS[0])]));
+        let stats = tunnel.stats().client;
+        println!("{stats:?}");
+        assert!(stats.dialed < 20, "{stats:?}");
+        block_on(tunnel.stop());
+    });
+}
+
+#[test]
 fn iperf3_is_content_both_ways_with_eight_streams() {
     each_server(|lab, server| {
         let mut iperf3 = lab.internet.command("iperf3");
@@ -154,7 +166,8 @@ fn a_device_that_loses_doubles_and_reorders_packets_carries_exact_bytes() {
                 });
             }
         });
-        println!("{:?}", tunnel.stats());
+        let counters = tunnel.stats().netstack;
+        assert!(counters.segments_repeated > 0, "{counters:?}");
         block_on(tunnel.stop());
     });
 }
