@@ -72,14 +72,28 @@ impl<D: Dial> Client<D> {
     /// # Cancel safety
     /// Dropping the future gives the session back; a dial under way ends in the pool.
     pub async fn open(&self, target: &Target, first: &[u8]) -> Result<Stream, OpenError> {
+        let mut error = match self.attempt(target, first).await? {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        };
+        if matches!(error, StreamError::SessionFull(_)) {
+            // It winds up the stream before; by now another idle session has done so.
+            error = match self.attempt(target, first).await? {
+                Ok(stream) => return Ok(stream),
+                Err(error) => error,
+            };
+        }
+        tracing::debug!(%error, "pooled session was of no use, trying a fresh one");
+        self.open_fresh(target, first).await
+    }
+
+    /// Opens a stream on any session; the inner error is a pooled session's, and allows one more attempt.
+    async fn attempt(&self, target: &Target, first: &[u8]) -> Result<Result<Stream, StreamError>, OpenError> {
         let lease = self.runner.lease(Want::Any).await?;
         let reused = lease.reused;
         match lease.open(target, first).await {
-            Err(error) if reused && is_stale_session(&error) => {
-                tracing::debug!(%error, "pooled session was dead, trying a fresh one");
-                self.open_fresh(target, first).await
-            }
-            opened => opened.map_err(OpenError::from),
+            Err(error) if reused && is_stale_session(&error) => Ok(Err(error)),
+            opened => opened.map(Ok).map_err(OpenError::from),
         }
     }
 

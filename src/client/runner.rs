@@ -71,6 +71,9 @@ impl<D: Dial> Lease<D> {
             Ok(()) => Ok(stream),
             Err(error) => {
                 stream.abort();
+                if matches!(error, StreamError::SessionFull(_)) {
+                    self.runner.lock().answers_fin = true;
+                }
                 Err(error)
             }
         }
@@ -131,6 +134,8 @@ struct State<D: Dial> {
     refused_scheme: Vec<u8>,
     /// The version that the server showed last.
     peer: Option<PeerVersion>,
+    /// Whether the server has refused a stream because it still counted one that it had ended itself.
+    answers_fin: bool,
     last_error: Option<OpenError>,
     rng: StdRng,
     /// Who runs the pool's timer, and for when it is set.
@@ -150,6 +155,7 @@ impl<D: Dial> Runner<D> {
             scheme,
             refused_scheme: Vec::new(),
             peer: None,
+            answers_fin: false,
             last_error: None,
             rng: entropy::generator(),
             timer: None,
@@ -297,6 +303,7 @@ impl<D: Dial> Runner<D> {
                 peer: state.peer,
                 round_trip,
                 synack_timeout: self.synack_timeout,
+                answers_fin: state.answers_fin,
             };
             let link = Link::new(Session::new(Side::Client, options, now), self.clock);
             let seq = state.pool.handle_dialed(now);

@@ -97,8 +97,13 @@ impl Server {
 
     fn of_version(peer: PeerVersion) -> Self {
         let scheme = Arc::new(Scheme::parse(b"stop=0").expect("valid"));
-        let options =
-            SessionOptions { scheme, peer: Some(peer), round_trip: Duration::ZERO, synack_timeout: None };
+        let options = SessionOptions {
+            scheme,
+            peer: Some(peer),
+            round_trip: Duration::ZERO,
+            synack_timeout: None,
+            answers_fin: false,
+        };
         Self(Link::new(Session::new(Side::Client, options, Clock::Tokio.now()), Clock::Tokio))
     }
 

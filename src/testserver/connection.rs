@@ -136,6 +136,7 @@ async fn drive(mut wire: ServerWire, first: &[u8], line: &Arc<Line>, server: &Ar
         peer: version_1.then_some(PeerVersion::V1),
         round_trip: Duration::ZERO,
         synack_timeout: None,
+        answers_fin: false,
     };
     let mut session = Session::new(Side::Server, session_options, clock.now());
     if !faults.deaf {

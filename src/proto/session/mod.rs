@@ -52,6 +52,9 @@ pub struct SessionOptions {
     pub round_trip: Duration,
     /// How long the server may take to answer a stream; `None` follows the round trip.
     pub synack_timeout: Option<Duration>,
+    /// Send a Fin for a stream that the peer has ended, too. The protocol asks for none, but anytls-server
+    /// counts a stream until it has come, and takes no other on the session before.
+    pub answers_fin: bool,
 }
 
 /// What the driver has to pass on.
@@ -104,6 +107,7 @@ pub struct Session {
     scheme: Arc<Scheme>,
     round_trip: Duration,
     synack_timeout: Option<Duration>,
+    answers_fin: bool,
     decoder: Decoder,
     output: Output,
     streams: HashMap<StreamId, StreamState>,
@@ -124,7 +128,7 @@ pub struct Session {
 impl Session {
     /// A session whose authentication has just been sent (client) or accepted (server).
     pub fn new(side: Side, options: SessionOptions, now: Moment) -> Self {
-        let SessionOptions { scheme, peer, round_trip, synack_timeout } = options;
+        let SessionOptions { scheme, peer, round_trip, synack_timeout, answers_fin } = options;
         Self {
             side,
             started: now,
@@ -133,6 +137,7 @@ impl Session {
             scheme,
             round_trip,
             synack_timeout,
+            answers_fin,
             decoder: Decoder::default(),
             streams: HashMap::new(),
             last_stream: 0,
@@ -268,10 +273,12 @@ impl Session {
     pub fn close(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         stream.closing = true;
-        let peer_is_done = matches!(stream.phase, Phase::Ended | Phase::Failed(_)) || self.failure.is_some();
-        let gave_up = matches!(stream.phase, Phase::Failed(StreamError::TimedOut)) && self.failure.is_none();
-        if peer_is_done && !gave_up {
-            // protocol.md#frames: a Fin is not answered
+        let peer_is_done = match &stream.phase {
+            Phase::Opening { .. } | Phase::Open | Phase::Failed(StreamError::TimedOut) => false,
+            Phase::Ended => !self.answers_fin, // protocol.md#frames: a Fin is not answered
+            Phase::Failed(_) => true,
+        };
+        if peer_is_done || self.failure.is_some() {
             self.remove(id);
             return;
         }

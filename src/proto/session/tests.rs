@@ -19,6 +19,7 @@ fn options(peer: Option<PeerVersion>) -> SessionOptions {
         peer,
         round_trip: Duration::from_millis(50),
         synack_timeout: None,
+        answers_fin: false,
     }
 }
 
@@ -280,6 +281,18 @@ fn a_fin_is_the_end_after_all_bytes_and_is_not_answered() {
     session.close(id);
     assert_eq!(sent(&mut session), []);
     assert_eq!(session.stream_count(), 0);
+    assert!(events(&mut session).contains(&Event::Idle));
+}
+
+#[test]
+fn a_fin_is_answered_where_the_server_counts_on_it() {
+    let mut session =
+        Session::new(Side::Client, SessionOptions { answers_fin: true, ..options(None) }, START);
+    let id = session.open(&target(), b"", START).expect("open");
+    sent(&mut session);
+    session.handle_input(&[frame(7, 1, b""), frame(3, 1, b"")].concat(), START);
+    session.close(id);
+    assert_eq!(sent(&mut session), [(3, 1, vec![])]);
     assert!(events(&mut session).contains(&Event::Idle));
 }
 
