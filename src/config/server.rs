@@ -33,7 +33,7 @@ pub struct Server {
     pub tls: TlsOptions,
     /// How sessions are kept.
     pub pool: PoolOptions,
-    /// How long one TCP connect may take; above zero.
+    /// How long the TCP connects may take, to all addresses together; above zero.
     pub connect_timeout: Duration,
 }
 
