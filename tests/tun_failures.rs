@@ -12,6 +12,7 @@ use anytls_mobile::netstack::DropReason;
 use serde_json::{Value, json};
 use support::lab::{Lab, SERVER, SERVERS, TARGETS, TUN, block_on};
 use support::netns::{self, Process, output, wait_until};
+use support::servers::SERVER_NAME;
 use support::target::PORT;
 
 /// What curl ends with.
@@ -165,6 +166,26 @@ fn own_packets_that_come_back_are_dropped_until_the_route_is_right() {
     lab.client.ip(&format!("route delete 10.0.0.2/32 dev {TUN}"));
     ask(&lab);
     block_on(tunnel.stop());
+}
+
+#[test]
+fn own_packets_are_known_when_the_server_has_only_a_name() {
+    if !netns::available() {
+        return;
+    }
+    let lab = Lab::new();
+    lab.client.set_hosts(&format!("10.0.0.2 {SERVER_NAME}"));
+    let mut config = lenient(&lab);
+    config["server"]["server"] = json!(SERVER_NAME);
+    config["server"]["connect_timeout"] = json!("500ms");
+    let _program = lab.run_program(&config, "info");
+    lab.client.ip(&format!("route add 10.0.0.2/32 dev {TUN}"));
+
+    let refused = connect(&lab, TARGETS[0], PORT).expect_err("the server cannot be reached");
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    let link: Value = serde_json::from_str(&lab.client.ip(&format!("-json -stats link show {TUN}"))).unwrap();
+    let packets = link[0]["stats64"]["tx"]["packets"].as_u64().unwrap();
+    assert!((2..50).contains(&packets), "{packets} packets went into the TUN");
 }
 
 /// Sends the signal and waits for an end in good order.

@@ -80,7 +80,7 @@ impl Lab {
         })
     }
 
-    pub fn write_config(&self, config: &Value) -> PathBuf {
+    fn write_config(&self, config: &Value) -> PathBuf {
         let path = self.folder.path().join("config.json");
         fs::write(&path, config.to_string()).unwrap();
         path
@@ -103,15 +103,16 @@ impl Lab {
         wrap: impl FnOnce(FdDevice) -> Box<dyn Device> + Send + 'static,
     ) -> Tunnel {
         let parsed = config::parse(&config.to_string(), &Defaults::default()).expect("a config");
-        let tunnel = self.client.run(|| {
+        let started = self.client.run(|| {
             let tun = open_tun(&parsed.config);
             let mtu = parsed.config.tun.mtu.get();
             let make = move || io::Result::Ok(wrap(FdDevice::new(tun, mtu)?));
             // The tunnel's thread is born in the namespace of this one, and so are its sockets.
             block_on(Tunnel::start(parsed.config, Tun::With(Box::new(make)), Arc::new(NoProtect)))
         });
+        let tunnel = started.unwrap();
         self.route_targets();
-        tunnel.unwrap()
+        tunnel
     }
 
     fn route_targets(&self) {
@@ -127,7 +128,7 @@ impl Lab {
     }
 }
 
-/// A TUN with the config's name for it, MTU and addresses, in the namespace of the calling thread.
+/// [`TUN`] with the config's MTU and addresses, in the namespace of the calling thread.
 pub fn open_tun(config: &Config) -> OwnedFd {
     let options = TunOptions {
         name: TUN.to_owned(),
