@@ -5,6 +5,7 @@ pub mod command;
 pub mod frame;
 pub mod padding;
 pub mod pool;
+pub mod pulse;
 pub mod session;
 pub mod settings;
 pub mod target;

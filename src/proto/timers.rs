@@ -1,5 +1,6 @@
 //! Time as a value: the protocol layer is told what time it is.
 
+use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
@@ -48,4 +49,46 @@ pub fn earliest(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     }
+}
+
+/// A span of time, shown as Go writes it: `1h5m30s`, `300ms`. Users of the fork know its log lines so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InGo(pub Duration);
+
+impl fmt::Display for InGo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = self.0.as_nanos();
+        match nanos {
+            0 => f.write_str("0s"),
+            1..1_000 => write!(f, "{nanos}ns"),
+            1_000..1_000_000 => write_decimal(f, nanos, 1_000, "µs"),
+            1_000_000..1_000_000_000 => write_decimal(f, nanos, 1_000_000, "ms"),
+            _ => {
+                let (hours, minutes) = (self.0.as_secs() / 3600, self.0.as_secs() / 60 % 60);
+                if hours > 0 {
+                    write!(f, "{hours}h")?;
+                }
+                if hours > 0 || minutes > 0 {
+                    write!(f, "{minutes}m")?;
+                }
+                write_decimal(f, nanos % 60_000_000_000, 1_000_000_000, "s")
+            }
+        }
+    }
+}
+
+/// Writes `nanos / unit` with as many fraction digits as it needs.
+fn write_decimal(f: &mut fmt::Formatter<'_>, nanos: u128, unit: u128, name: &str) -> fmt::Result {
+    write!(f, "{}", nanos / unit)?;
+    let mut fraction = nanos % unit;
+    let mut digit = unit;
+    if fraction > 0 {
+        f.write_str(".")?;
+    }
+    while fraction > 0 {
+        digit /= 10;
+        write!(f, "{}", fraction / digit)?;
+        fraction %= digit;
+    }
+    f.write_str(name)
 }

@@ -1,7 +1,8 @@
-//! Which session serves a new stream, when one is dialled, and which one is closed: decisions only.
+//! Which session serves a new stream, when one is dialled, asked for a sign of life, and closed: decisions
+//! only.
 //!
-//! The runner asks for a lease with [`Pool::request`], reports what became of dials and sessions with
-//! the `handle_*` methods, and then carries out every [`Action`] of [`Pool::poll_action`].
+//! The runner asks for a lease with [`Pool::request`], reports what became of dials and sessions with the
+//! `handle_*` methods, and then carries out every [`Action`] of [`Pool::poll_action`].
 //!
 //! ```text
 //!  request ──► idle session? ── yes ─► Grant (reused)
@@ -12,207 +13,329 @@
 //!                 └──────────── a session comes back ◄────────────┘
 //!                                        │ nobody waits
 //!                                        ▼
-//!                                      idle ─ timeout ─► Close
+//!               ensure ── Dial ──────► idle ─ timeout, age ─► Close
 //! ```
+//! The rules by subject: `serve` who gets which session, `upkeep` what idle sessions are kept,
+//! `heartbeat` when they are asked for a sign of life.
 
+mod action;
+mod auto;
 mod backoff;
+mod conditions;
+mod counters;
+mod entry;
+mod heartbeat;
+mod idle_limit;
 mod options;
+mod serve;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
+use rand::Rng;
+
+use self::auto::Auto;
 use self::backoff::Backoff;
+use self::entry::Entry;
+use self::idle_limit::IdleLimit;
+use self::serve::{Sharing, Waiting};
+use super::pulse::Pulse;
+use super::session::SessionError;
 use super::timers::{Moment, earliest};
 
+pub use action::{Action, CloseReason, DialId, Refusal, SessionSeq, Ticket, Want};
+pub use conditions::{Conditions, Power};
+pub use counters::{Closed, PoolCounters};
 pub use options::{Heartbeat, PoolOptions};
-
-/// A session's number within its tunnel; rises with every session made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionSeq(pub u64);
-
-/// One request for a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(u64);
-
-/// What a request accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Want {
-    /// The newest idle session, or else a new one.
-    Any,
-    /// A session that has served nobody yet: for the one retry after a reused session failed.
-    Fresh,
-}
-
-/// What the runner has to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Dial one session, and report it with [`Pool::handle_dialed`] or [`Pool::handle_dial_failed`].
-    Dial,
-    /// The request has its session.
-    Grant {
-        /// Who asked.
-        ticket: Ticket,
-        /// The session that is theirs alone until it is returned.
-        seq: SessionSeq,
-        /// Whether it has served another stream before.
-        reused: bool,
-    },
-    /// The request's dial failed, with the error reported last.
-    Fail {
-        /// Who asked.
-        ticket: Ticket,
-    },
-    /// Close an idle session.
-    Close {
-        /// Which.
-        seq: SessionSeq,
-        /// Why.
-        reason: CloseReason,
-    },
-}
-
-/// Why the pool closes a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CloseReason {
-    /// Idle for longer than `idle_session_timeout`.
-    IdleTimeout,
-    /// `reuse` is off, and its stream has ended.
-    NoReuse,
-    /// The pool was closed.
-    Shutdown,
-}
 
 /// The pool. See the module's documentation for who calls what.
 #[derive(Debug)]
 pub struct Pool {
     options: PoolOptions,
-    idle: BTreeMap<SessionSeq, Idle>,
-    leased: BTreeSet<SessionSeq>,
-    waiting: VecDeque<(Ticket, Want)>,
-    dialing: usize,
+    conditions: Conditions,
+    sessions: BTreeMap<SessionSeq, Entry>,
+    /// INVARIANT: the sessions that serve no stream.
+    idle: BTreeSet<SessionSeq>,
+    waiting: VecDeque<Waiting>,
+    dials: BTreeSet<DialId>,
     backoff: Backoff,
     /// A dial for those who wait that the back-off has put off.
     next_dial: Option<Moment>,
+    sharing: Sharing,
+    checks: upkeep::Checks,
+    auto: Auto,
+    idle_limit: IdleLimit,
     last_seq: u64,
     last_ticket: u64,
+    last_dial: u64,
     actions: VecDeque<Action>,
-    closed: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Idle {
-    since: Moment,
-    /// Whether it has served a stream.
-    used: bool,
+    counters: PoolCounters,
+    is_closed: bool,
 }
 
 impl Pool {
-    /// An empty pool.
-    pub fn new(options: PoolOptions) -> Self {
-        Self {
+    /// An empty pool, which dials at once what `ensure_idle_session` asks for.
+    pub fn new(options: PoolOptions, now: Moment) -> Self {
+        let mut pool = Self {
             options,
-            idle: BTreeMap::new(),
-            leased: BTreeSet::new(),
+            conditions: Conditions::default(),
+            sessions: BTreeMap::new(),
+            idle: BTreeSet::new(),
             waiting: VecDeque::new(),
-            dialing: 0,
+            dials: BTreeSet::new(),
             backoff: Backoff::default(),
             next_dial: None,
+            sharing: Sharing::default(),
+            checks: upkeep::Checks::new(now),
+            auto: Auto::default(),
+            idle_limit: IdleLimit::default(),
             last_seq: 0,
             last_ticket: 0,
+            last_dial: 0,
             actions: VecDeque::new(),
-            closed: false,
-        }
+            counters: PoolCounters::default(),
+            is_closed: false,
+        };
+        pool.ensure(now);
+        pool
+    }
+
+    /// Other options from now on. Sessions that there are keep the lifetime that they have drawn.
+    pub fn set_options(&mut self, options: PoolOptions, now: Moment) {
+        self.pass_checks(now);
+        self.options = options;
+        self.serve_waiting(now);
+        self.ensure(now);
     }
 
     /// Asks for a session. A [`Action::Grant`] or [`Action::Fail`] with this ticket follows, now or later.
     pub fn request(&mut self, want: Want, now: Moment) -> Ticket {
+        self.pass_checks(now);
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
-        if self.closed {
-            self.actions.push_back(Action::Fail { ticket });
-            return ticket;
-        }
-        if let Some(seq) = self.newest_idle(want) {
-            let idle = self.idle.remove(&seq);
-            self.grant(ticket, seq, idle.is_some_and(|idle| idle.used));
-            return ticket;
-        }
-        if self.dialing == 0 && self.backoff.is_hopeless(now) {
-            self.actions.push_back(Action::Fail { ticket });
-            return ticket;
-        }
-        self.waiting.push_back((ticket, want));
-        self.dial_for_waiting(now);
+        self.handle_request(ticket, want, now);
         ticket
     }
 
     /// The request is not wanted any more. A session granted meanwhile must be returned as usual.
     pub fn cancel(&mut self, ticket: Ticket) {
         // Dials under way go on: the app that gave up most often tries again at once.
-        self.waiting.retain(|&(waiting, _)| waiting != ticket);
+        self.waiting.retain(|waiting| waiting.ticket != ticket);
         if self.waiting.is_empty() {
             self.next_dial = None;
         }
     }
 
-    /// A dial succeeded: the new session's number.
-    pub fn handle_dialed(&mut self, now: Moment) -> SessionSeq {
-        self.dialing = self.dialing.saturating_sub(1);
+    /// A dial succeeded: the new session's number; `None` when it is not wanted any more.
+    pub fn handle_dialed(
+        &mut self,
+        dial: DialId,
+        pulse: Arc<Pulse>,
+        round_trip: Duration,
+        now: Moment,
+        rng: &mut impl Rng,
+    ) -> Option<SessionSeq> {
+        self.pass_checks(now);
+        if !self.dials.remove(&dial) {
+            return None;
+        }
         self.last_seq += 1;
         let seq = SessionSeq(self.last_seq);
-        self.settle(seq, false, now);
-        self.dial_for_waiting(now); // while the server fails, one dial at a time serves all
-        seq
+        let lifetime = self.options.draw_lifetime(rng);
+        self.sessions.insert(seq, Entry::new(pulse, round_trip, lifetime, now));
+        self.settle(seq, now);
+        if let Some(entry) = self.sessions.get_mut(&seq) {
+            entry.pooled |= entry.streams == 0;
+        }
+        self.log_ensured(seq);
+        self.verify(seq, now);
+        self.retire_expired(now);
+        self.serve_waiting(now); // while the server fails, one dial at a time serves all
+        Some(seq)
     }
 
     /// The server has answered on some session: it is there, and it knows our password.
     pub fn handle_proven(&mut self, now: Moment) {
         self.backoff.succeeded();
+        self.auto.handle_proof();
         self.next_dial = None;
-        self.dial_for_waiting(now);
+        self.serve_waiting(now);
     }
 
     /// A dial failed. While dials fail, everybody who waits shares one, and its failure.
-    pub fn handle_dial_failed(&mut self, now: Moment) {
-        self.dialing = self.dialing.saturating_sub(1);
-        self.fail_waiting(now);
+    pub fn handle_dial_failed(&mut self, dial: DialId, now: Moment, rng: &mut impl Rng) {
+        self.pass_checks(now);
+        if self.dials.remove(&dial) {
+            self.fail_waiting(Some(dial), now, rng);
+        }
     }
 
     /// A new session was closed by the server before a word: a failed dial that was noticed late.
-    pub fn handle_rejected(&mut self, seq: SessionSeq, now: Moment) {
-        self.handle_lost(seq);
-        self.fail_waiting(now);
+    pub fn handle_rejected(&mut self, seq: SessionSeq, now: Moment, rng: &mut impl Rng) {
+        if self.forget(seq).is_some() {
+            self.counters.closed.rejected += 1;
+            self.fail_waiting(None, now, rng);
+        }
     }
 
-    /// The stream on a leased session has ended, and the session is sound.
+    /// A stream on a leased session has ended, and the session is sound.
     pub fn handle_returned(&mut self, seq: SessionSeq, now: Moment) {
-        if !self.leased.remove(&seq) {
+        self.pass_checks(now);
+        let Some(entry) = self.sessions.get_mut(&seq) else { return };
+        if entry.streams == 0 {
             return;
         }
-        if !self.options.reuse {
-            self.actions.push_back(Action::Close { seq, reason: CloseReason::NoReuse });
+        entry.streams -= 1;
+        if entry.streams > 0 {
             return;
         }
-        self.settle(seq, true, now);
+        (entry.since, entry.pooled) = (now, true);
+        let reason = if self.is_closed {
+            Some(CloseReason::Shutdown)
+        } else if !self.options.reuse {
+            Some(CloseReason::NoReuse)
+        } else if entry.is_stranded {
+            Some(CloseReason::PathChange)
+        } else {
+            self.retires_on_return(seq, now)
+        };
+        match reason {
+            Some(reason) => self.close_session(seq, reason),
+            None => self.settle(seq, now),
+        }
+        self.serve_waiting(now);
     }
 
-    /// A session has ended, whatever it was doing.
-    pub fn handle_lost(&mut self, seq: SessionSeq) {
-        self.idle.remove(&seq);
-        self.leased.remove(&seq);
+    /// A probed session was heard, or cannot be asked.
+    pub fn handle_alive(&mut self, seq: SessionSeq, now: Moment) {
+        let Some(entry) = self.sessions.get_mut(&seq) else { return };
+        (entry.probe, entry.doubted) = (None, None);
+        if entry.streams == 0 {
+            self.offer(seq);
+            self.serve_waiting(now);
+        }
     }
 
-    /// Fails who waits, closes what is idle, and grants nothing from now on. The runner cancels the dials.
-    pub fn close(&mut self) {
-        self.closed = true;
+    /// A session has ended, whatever it was doing; `None` for a reason of our own.
+    pub fn handle_lost(&mut self, seq: SessionSeq, reason: &SessionError, now: Moment) {
+        self.pass_checks(now);
+        let Some(entry) = self.forget(seq) else { return };
+        self.counters.closed.count_loss(reason);
+        let is_idle = entry.streams == 0;
+        match reason {
+            SessionError::EndedByPeer | SessionError::Lost(_) if is_idle => {
+                self.idle_limit.handle_closed(now.since(entry.since), now);
+            }
+            SessionError::NoAnswer => {
+                if self.has_died_in_silence(&entry) {
+                    self.auto.handle_death();
+                }
+                self.ensure(now);
+            }
+            SessionError::Closed
+            | SessionError::EndedByPeer
+            | SessionError::Rejected
+            | SessionError::Lost(_)
+            | SessionError::Alert(_)
+            | SessionError::Violation(_) => {}
+        }
+        self.serve_waiting(now);
+    }
+
+    /// The server took a second stream on a session.
+    pub fn handle_shared(&mut self, now: Moment) {
+        if self.sharing != Sharing::Refused {
+            self.sharing = Sharing::Taken;
+            self.serve_waiting(now);
+        }
+    }
+
+    /// The server did not take a second stream on a session: it is not asked to again.
+    pub fn handle_refused_sharing(&mut self) {
+        if std::mem::replace(&mut self.sharing, Sharing::Refused) != Sharing::Refused {
+            tracing::debug!("the server takes one stream a session");
+        }
+    }
+
+    /// What became of a second stream on a session says nothing: the next one may try.
+    pub fn handle_unclear_sharing(&mut self, now: Moment) {
+        if matches!(self.sharing, Sharing::Asked(_)) {
+            self.sharing = Sharing::Unknown;
+            self.serve_waiting(now);
+        }
+    }
+
+    /// The phone is awake or not, has a network or not, has memory or not.
+    pub fn set_conditions(&mut self, conditions: Conditions, now: Moment) {
+        self.pass_checks(now);
+        let before = std::mem::replace(&mut self.conditions, conditions);
+        if before == conditions || self.is_closed {
+            return;
+        }
+        if !conditions.is_online && before.is_online {
+            self.cancel_dials();
+            self.next_dial = None;
+        }
+        if conditions.is_memory_short && !before.is_memory_short {
+            self.close_idle(CloseReason::Memory);
+        }
+        if conditions.power == Power::Interactive && before.power != Power::Interactive {
+            self.backoff.hurry(now);
+        }
+        if conditions.is_online && !before.is_online {
+            self.begin_anew(now);
+        }
+        self.serve_waiting(now);
+        self.ensure(now);
+        if conditions.is_online {
+            self.retire_expired(now);
+        }
+    }
+
+    /// The network that the phone is on since the start is called `name`.
+    pub fn name_path(&mut self, name: &str) {
+        self.auto.rename(name);
+    }
+
+    /// The phone is on another network, called `name`: sessions of the last one do not follow.
+    pub fn handle_path_change(&mut self, name: &str, now: Moment) {
+        if self.is_closed {
+            return;
+        }
+        self.pass_checks(now);
+        self.auto.switch(name);
+        self.idle_limit = IdleLimit::default();
         self.next_dial = None;
-        for (ticket, _) in std::mem::take(&mut self.waiting) {
-            self.actions.push_back(Action::Fail { ticket });
+        self.cancel_dials();
+        self.close_idle(CloseReason::PathChange);
+        for entry in self.sessions.values_mut() {
+            entry.is_stranded = true;
         }
-        for seq in std::mem::take(&mut self.idle).into_keys() {
-            self.actions.push_back(Action::Close { seq, reason: CloseReason::Shutdown });
+        if self.conditions.is_online {
+            self.begin_anew(now);
         }
+        self.serve_waiting(now);
+        self.ensure(now);
+    }
+
+    /// On a network that was not there before, nothing counts that failed or was dialled on the last.
+    fn begin_anew(&mut self, now: Moment) {
+        self.backoff.succeeded();
+        self.checks.begin_anew();
+        self.probe_all(now);
+    }
+
+    /// Fails who waits, closes what is idle, and grants nothing from now on.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+        self.next_dial = None;
+        self.cancel_dials();
+        self.refuse_waiting(Refusal::Closed);
+        self.close_idle(CloseReason::Shutdown);
     }
 
     /// The next thing to do.
@@ -221,19 +344,36 @@ impl Pool {
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do; `None` while nothing is due.
+    /// What sessions hear puts it off without a word, so that it may turn out to be too early.
     pub fn poll_timeout(&self) -> Option<Moment> {
-        earliest(self.next_dial, self.next_expiry())
+        if self.is_closed {
+            return None;
+        }
+        let waiting = earliest(self.waiting_timeout(), earliest(self.next_dial, self.probe_timeout()));
+        let waiting = earliest(waiting, self.sharing_timeout());
+        earliest(waiting, earliest(self.next_check(), self.next_beat()))
     }
 
-    /// Does what is due at `now`.
+    /// Does what is due at `now`, once, however long ago it was due.
     pub fn handle_timeout(&mut self, now: Moment) {
+        if self.is_closed {
+            return;
+        }
+        self.handle_probe_timeouts(now);
         if self.next_dial.is_some_and(|due| due <= now) {
             self.next_dial = None;
-            self.dial_for_waiting(now);
         }
-        if self.next_expiry().is_some_and(|due| due <= now) {
-            self.close_expired(now);
+        if self.sharing_timeout().is_some_and(|due| due <= now) {
+            self.sharing = Sharing::Unknown;
         }
+        if self.next_check().is_some_and(|due| due <= now) {
+            self.check(now);
+        }
+        if self.next_beat().is_some_and(|due| due <= now) {
+            self.beat(now);
+        }
+        self.serve_waiting(now);
+        self.handle_impatience(now);
     }
 
     /// How many sessions are idle.
@@ -243,99 +383,86 @@ impl Pool {
 
     /// How many sessions are leased.
     pub fn leased_count(&self) -> usize {
-        self.leased.len()
+        self.sessions.len() - self.idle.len()
     }
 
     /// How many dials are under way.
     pub fn dialing_count(&self) -> usize {
-        self.dialing
+        self.dials.len()
     }
 
-    /// The newest is the likeliest to live, and the oldest can then age and go.
-    fn newest_idle(&self, want: Want) -> Option<SessionSeq> {
-        let fits = |idle: &Idle| want == Want::Any || !idle.used;
-        self.idle.iter().rev().find(|(_, idle)| fits(idle)).map(|(&seq, _)| seq)
+    /// How many dials have failed in a row.
+    pub fn failures(&self) -> u32 {
+        self.backoff.failures()
     }
 
-    /// Gives a free session to whoever waits longest and accepts it, or keeps it idle.
-    fn settle(&mut self, seq: SessionSeq, used: bool, now: Moment) {
-        if self.closed {
-            self.actions.push_back(Action::Close { seq, reason: CloseReason::Shutdown });
-            return;
+    /// When the next dial to a failing server starts at the earliest.
+    pub fn retry_at(&self) -> Option<Moment> {
+        self.backoff.next_dial()
+    }
+
+    /// Whether a session has ever waited in the pool, where it may have died unnoticed.
+    pub fn was_pooled(&self, seq: SessionSeq) -> bool {
+        self.sessions.get(&seq).is_some_and(|entry| entry.pooled)
+    }
+
+    /// A session's age, and how long it has been idle, if it is.
+    pub fn ages(&self, seq: SessionSeq, now: Moment) -> Option<(Duration, Option<Duration>)> {
+        let entry = self.sessions.get(&seq)?;
+        Some((entry.age(now), (entry.streams == 0).then(|| now.since(entry.since))))
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> PoolCounters {
+        self.counters
+    }
+
+    fn dial(&mut self) {
+        self.last_dial += 1;
+        let dial = DialId(self.last_dial);
+        self.dials.insert(dial);
+        self.actions.push_back(Action::Dial(dial));
+    }
+
+    fn cancel_dials(&mut self) {
+        if !self.dials.is_empty() {
+            self.dials.clear();
+            self.actions.push_back(Action::CancelDials);
         }
-        let accepts = |&(_, want): &(Ticket, Want)| want == Want::Any || !used;
-        let Some(at) = self.waiting.iter().position(accepts) else {
-            self.idle.insert(seq, Idle { since: now, used });
-            return;
-        };
-        if let Some((ticket, _)) = self.waiting.remove(at) {
-            self.grant(ticket, seq, used);
-        }
     }
 
-    fn grant(&mut self, ticket: Ticket, seq: SessionSeq, reused: bool) {
-        self.leased.insert(seq);
-        self.actions.push_back(Action::Grant { ticket, seq, reused });
+    /// Whether another session may be made.
+    fn has_room(&self) -> bool {
+        self.room() > 0
     }
 
-    /// Whoever has no dial of their own shares the failure.
-    fn fail_waiting(&mut self, now: Moment) {
-        self.backoff.failed(now);
-        while self.waiting.len() > self.dialing
-            && let Some((ticket, _)) = self.waiting.pop_front()
-        {
-            self.actions.push_back(Action::Fail { ticket });
-        }
-    }
-
-    /// One dial for each who waits; while the server fails, one for all, and not at once.
-    fn dial_for_waiting(&mut self, now: Moment) {
-        if self.closed {
-            return;
-        }
-        let wanted = match self.backoff.next_dial() {
-            None => self.waiting.len(),
-            Some(due) if due <= now => self.waiting.len().min(1),
-            Some(due) => {
-                let wait = !self.waiting.is_empty() && self.dialing == 0;
-                self.next_dial = wait.then_some(due);
-                return;
+    /// How many sessions may be made besides those that there are or will be.
+    fn room(&self) -> usize {
+        match self.options.max_sessions {
+            0 => usize::MAX,
+            most => {
+                // Those of a network that we have left are about to die, and must not stand in the way.
+                let stranded = self.sessions.values().filter(|entry| entry.is_stranded).count();
+                most.saturating_sub(self.sessions.len() - stranded + self.dials.len())
             }
-        };
-        while self.dialing < wanted {
-            self.dialing += 1;
-            self.actions.push_back(Action::Dial);
         }
     }
 
-    /// Idle sessions that the idle timeout may close, oldest first: not the newest that are to be kept.
-    fn closable(&self) -> impl Iterator<Item = (SessionSeq, Moment)> {
-        // Closing below `ensure_idle_session` would only make it dial again.
-        let kept = self.options.min_idle_session.max(self.options.ensure_idle_session);
-        let count = self.idle.len().saturating_sub(kept);
-        self.idle.iter().take(count).map(|(&seq, idle)| (seq, idle.since))
+    fn forget(&mut self, seq: SessionSeq) -> Option<Entry> {
+        self.idle.remove(&seq);
+        self.sessions.remove(&seq)
     }
 
-    /// The first check at which some session will have been idle for too long. Checks that would find
-    /// nothing are left out: they would wake a sleeping phone for nothing.
-    fn next_expiry(&self) -> Option<Moment> {
-        if self.options.idle_session_timeout.is_zero() {
-            return None;
+    fn close_session(&mut self, seq: SessionSeq, reason: CloseReason) {
+        if self.forget(seq).is_some() {
+            self.counters.closed.count(reason);
+            self.actions.push_back(Action::Close { seq, reason });
         }
-        let interval = self.options.idle_session_check_interval.as_nanos().max(1);
-        let expiry = self.closable().map(|(_, since)| since).min()? + self.options.idle_session_timeout;
-        let checks = expiry.since_origin().as_nanos() / interval + 1;
-        let nanos = u64::try_from(checks.saturating_mul(interval)).unwrap_or(u64::MAX);
-        Some(Moment::from_origin(std::time::Duration::from_nanos(nanos)))
     }
 
-    fn close_expired(&mut self, now: Moment) {
-        let timeout = self.options.idle_session_timeout;
-        let expired: Vec<_> = self.closable().filter(|&(_, since)| now.since(since) > timeout).collect();
-        for (seq, since) in expired {
-            self.idle.remove(&seq);
-            tracing::debug!(seq = seq.0, idle = ?now.since(since), "[IdleCleanup] Closing session");
-            self.actions.push_back(Action::Close { seq, reason: CloseReason::IdleTimeout });
+    fn close_idle(&mut self, reason: CloseReason) {
+        for seq in self.idle.clone() {
+            self.close_session(seq, reason);
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rand::{Rng, RngExt};
+
 /// How the pool keeps its sessions. Zero durations and counts mean "off", as in the fork.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolOptions {
@@ -15,6 +17,8 @@ pub struct PoolOptions {
     pub min_idle_session_for_age: usize,
     /// Keep at least that many sessions idle, dialling the missing ones.
     pub ensure_idle_session: usize,
+    /// The same while the app is in the background; `None` for the number in `ensure_idle_session`.
+    pub ensure_idle_session_background: Option<usize>,
     /// At most that many dials a check for `ensure_idle_session`; 0 is no limit.
     pub ensure_idle_session_create_rate: usize,
     /// How often a session's liveness is asked for.
@@ -45,6 +49,15 @@ pub enum Heartbeat {
     Auto,
 }
 
+impl PoolOptions {
+    /// How long a new session may live; `None` for as long as it likes.
+    pub fn draw_lifetime(&self, rng: &mut impl Rng) -> Option<Duration> {
+        let (lifetime, jitter) = (self.max_connection_lifetime, self.connection_lifetime_jitter);
+        let range = lifetime.saturating_sub(jitter)..=lifetime.saturating_add(jitter);
+        (!lifetime.is_zero()).then(|| rng.random_range(range))
+    }
+}
+
 impl Default for PoolOptions {
     /// The `mobile` preset's pool.
     fn default() -> Self {
@@ -54,6 +67,7 @@ impl Default for PoolOptions {
             min_idle_session: 1,
             min_idle_session_for_age: 0,
             ensure_idle_session: 2,
+            ensure_idle_session_background: Some(0),
             ensure_idle_session_create_rate: 0,
             heartbeat: Heartbeat::Every(Duration::from_secs(30)),
             heartbeat_background: Some(Duration::from_secs(270)),
