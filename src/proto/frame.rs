@@ -187,6 +187,11 @@ impl Decoder {
         !matches!(self.state, State::Header { filled: 0, .. })
     }
 
+    /// Bytes held for a control frame that did not come in one piece.
+    pub fn held_bytes(&self) -> usize {
+        self.assembled.capacity()
+    }
+
     /// How many bytes of padding have been skipped so far, without their frames' headers.
     pub fn waste_bytes(&self) -> u64 {
         self.waste_bytes

@@ -41,6 +41,9 @@ pub enum StreamError {
     /// The server did not open the stream in time, though the session lives.
     #[error("server did not open the stream in time")]
     TimedOut,
+    /// The device left the network before the server had answered. Another session may.
+    #[error("the network changed before the server answered")]
+    Stranded,
     /// The session below ended.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -54,7 +57,7 @@ impl From<StreamError> for io::Error {
         let kind = match &error {
             StreamError::Refused(_) | StreamError::SessionFull(_) => io::ErrorKind::ConnectionRefused,
             StreamError::TimedOut => io::ErrorKind::TimedOut,
-            StreamError::Session(_) => io::ErrorKind::ConnectionReset,
+            StreamError::Stranded | StreamError::Session(_) => io::ErrorKind::ConnectionReset,
             StreamError::Closed => io::ErrorKind::NotConnected,
         };
         Self::new(kind, error)

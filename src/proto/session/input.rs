@@ -3,10 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use super::stream::{Phase, RECV_HIGH_BYTES, StreamState};
+use super::stream::{Phase, StreamState};
 use super::{Event, REJECTION_WINDOW, Session, SessionError, Side, StreamError};
+use crate::budget::{CONTROL_FRAME_BYTES, CONTROL_FRAME_FLOOR_BYTES, RECEIVE_BYTES};
 use crate::proto::command::Command;
-use crate::proto::frame::{Item, StreamId};
+use crate::proto::frame::{Decoder, Item, StreamId};
 use crate::proto::settings::{ClientSettings, PeerVersion, ServerSettings};
 use crate::proto::timers::Moment;
 
@@ -26,16 +27,23 @@ impl Session {
             self.fail(SessionError::Rejected);
             return;
         }
-        self.last_input = Some(now);
+        self.hear(now);
         while let Some(item) = self.decoder.next(&mut input) {
             match item {
                 Item::Data { stream, bytes } => self.handle_data(stream, bytes),
-                Item::Frame { command, stream, data } => self.handle_frame(command, stream, &data),
+                Item::Frame { command, stream, data } => self.handle_frame(command, stream, &data, now),
                 Item::Unknown { .. } => self.counters.unknown_frames += 1,
             }
             if self.failure.is_some() {
                 return;
             }
+        }
+        self.control.set(self.decoder.held_bytes());
+        // Twice, because it grows by doubling.
+        if self.control.bytes() > 2 * self.control.allowance(CONTROL_FRAME_FLOOR_BYTES, CONTROL_FRAME_BYTES) {
+            self.decoder = Decoder::default();
+            self.control.set(0);
+            self.fail(SessionError::Violation("a control frame that memory has no room for"));
         }
     }
 
@@ -61,9 +69,11 @@ impl Session {
         }
         self.counters.received_bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         stream.recv.push(bytes);
-        if !stream.stalled && stream.recv.len() >= RECV_HIGH_BYTES {
+        let limit = self.received.allowance(0, RECEIVE_BYTES);
+        if !stream.stalled && !stream.recv.is_empty() && stream.recv.share() >= limit {
             stream.stalled = true;
             self.stalled += 1;
+            self.pulse.set_read(false);
         }
         if self.side == Side::Client {
             self.mark_open(id);
@@ -71,7 +81,7 @@ impl Session {
         self.tell(id);
     }
 
-    fn handle_frame(&mut self, command: Command, id: StreamId, data: &[u8]) {
+    fn handle_frame(&mut self, command: Command, id: StreamId, data: &[u8], now: Moment) {
         if self.side == Side::Server && self.peer.is_none() && command != Command::Settings {
             self.fail(SessionError::Violation("settings must come first"));
             return;
@@ -79,6 +89,7 @@ impl Session {
         match (command, self.side) {
             (Command::Fin, _) => self.handle_fin(id),
             (Command::HeartRequest, _) => self.output.heart_response(id),
+            (Command::HeartResponse, _) => self.handle_heart_response(now),
             (Command::Alert, Side::Client) => self.fail(SessionError::Alert(shown(data))),
             (Command::UpdatePaddingScheme, Side::Client) => {
                 self.events.push_back(Event::SchemeUpdate(data.to_vec()));
@@ -87,8 +98,8 @@ impl Session {
             (Command::ServerSettings, Side::Client) => self.handle_server_settings(data),
             (Command::Settings, Side::Server) => self.handle_settings(data),
             (Command::Syn, Side::Server) => self.handle_syn(id),
-            // Any input counts as life; these carry nothing else, or come from the wrong side and are ignored.
-            (Command::HeartResponse | Command::Waste | Command::Psh, _)
+            // These carry nothing, or come from the wrong side and are ignored.
+            (Command::Waste | Command::Psh, _)
             | (Command::Syn | Command::Settings, Side::Client)
             | (
                 Command::Alert | Command::UpdatePaddingScheme | Command::SynAck | Command::ServerSettings,
@@ -149,10 +160,13 @@ impl Session {
     fn handle_server_settings(&mut self, text: &[u8]) {
         let version = ServerSettings::parse(text).version;
         self.version_deadline = None;
-        self.peer = Some(version);
-        self.events.push_back(Event::PeerVersion(version));
-        if version == PeerVersion::V1 {
-            self.take_for_version_1();
+        match version {
+            PeerVersion::V1 => self.take_for_version_1(),
+            PeerVersion::V2 => {
+                self.peer = Some(version);
+                self.pulse.set_answers(true); // it may have been taken for version 1
+                self.events.push_back(Event::PeerVersion(version));
+            }
         }
     }
 
@@ -174,7 +188,7 @@ impl Session {
         if self.streams.contains_key(&id) {
             return;
         }
-        self.streams.insert(id, StreamState::new(Phase::Open));
+        self.streams.insert(id, StreamState::new(Phase::Open, &self.sending, &self.received));
         self.events.push_back(Event::Incoming(id));
     }
 

@@ -7,7 +7,10 @@
 
 mod buffer;
 mod error;
+mod event;
+mod heart;
 mod input;
+mod options;
 mod output;
 mod stream;
 #[cfg(test)]
@@ -17,86 +20,25 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::heart::{OVERSLEPT, Pending};
 use self::output::Output;
-use self::stream::{Phase, RECV_LOW_BYTES, SEND_LIMIT_BYTES, StreamState};
+use self::stream::{Phase, RECV_LOW_BYTES, StreamState, WaitingWriter};
 use super::frame::{Decoder, MAX_PSH_BYTES, StreamId};
 use super::padding::Scheme;
+use super::pulse::Pulse;
 use super::settings::PeerVersion;
 use super::target::Target;
-use super::timers::Moment;
+use super::timers::{Moment, earliest};
+use crate::budget::{Holding, RECEIVE_BYTES, SEND_BYTES, SEND_FLOOR_BYTES};
 
 pub use error::{SessionError, StreamError};
+pub use event::{Event, Read, SessionCounters};
+pub use options::{SessionOptions, Side};
 pub use output::Record;
 
 /// The time in which an ended session without a single frame means a refused password.
 /// A server answers a bad one at once; a session that dies later died of something else. A guess.
 const REJECTION_WINDOW: Duration = Duration::from_secs(5);
-
-/// Which end of the connection this is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// Opens streams, pads what it sends.
-    Client,
-    /// Accepts streams, never pads.
-    Server,
-}
-
-/// What a session is told about its peer when it starts.
-#[derive(Clone, Debug)]
-pub struct SessionOptions {
-    /// Client: what this side pads by. Server: what clients are to pad by.
-    pub scheme: Arc<Scheme>,
-    /// The peer's version where earlier sessions showed it.
-    pub peer: Option<PeerVersion>,
-    /// The round trip measured while connecting.
-    pub round_trip: Duration,
-    /// How long the server may take to answer a stream; `None` follows the round trip.
-    pub synack_timeout: Option<Duration>,
-    /// Send a Fin for a stream that the peer has ended, too. The protocol asks for none, but anytls-server
-    /// counts a stream until it has come, and takes no other on the session before.
-    pub answers_fin: bool,
-}
-
-/// What the driver has to pass on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A stream was answered, failed, has bytes or its end to read.
-    Readable(StreamId),
-    /// A stream that found no room has some again, or failed.
-    Writable(StreamId),
-    /// Server: the client opened this stream; answer with [`Session::accept`] or [`Session::refuse`].
-    Incoming(StreamId),
-    /// Client: the server said which version it speaks.
-    PeerVersion(PeerVersion),
-    /// Client: the server wants its clients to pad by this raw scheme, to be checked before use.
-    SchemeUpdate(Vec<u8>),
-    /// The last stream is gone: the session may serve another.
-    Idle,
-}
-
-/// What [`Session::read_with`] found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Read {
-    /// So many bytes were taken.
-    Bytes(usize),
-    /// None are there now.
-    Empty,
-    /// The peer finished, and all that it sent was read.
-    End,
-}
-
-/// Counters of one session, since it started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SessionCounters {
-    /// Bytes of apps framed for the peer.
-    pub sent_bytes: u64,
-    /// Bytes of the peer's streams.
-    pub received_bytes: u64,
-    /// Waste sent, frame headers included.
-    pub padding_bytes: u64,
-    /// Frames with a command that this version does not know.
-    pub unknown_frames: u64,
-}
 
 /// One session. See the module's documentation for who calls what.
 #[derive(Debug)]
@@ -111,6 +53,12 @@ pub struct Session {
     decoder: Decoder,
     output: Output,
     streams: HashMap<StreamId, StreamState>,
+    /// What all streams hold of their apps' bytes, of the peer's, and the decoder of a control frame.
+    sending: Arc<Holding>,
+    received: Arc<Holding>,
+    control: Holding,
+    /// Streams whose writers found no room, in the order in which they came. Each stays until it finds some.
+    waiting_writers: Vec<WaitingWriter>,
     /// The id of the stream opened last; ids rise from 1.
     last_stream: u32,
     /// Opening streams by the moment at which they are given up.
@@ -118,6 +66,15 @@ pub struct Session {
     /// When a peer that has not told its version is taken for version 1.
     version_deadline: Option<Moment>,
     last_input: Option<Moment>,
+    pulse: Arc<Pulse>,
+    /// Whether there is a network; without one nothing is judged, and no timer runs.
+    is_online: bool,
+    /// Whether what was sent has arrived at the peer's system, as far as ours can tell.
+    is_delivered: bool,
+    /// The heartbeat that the peer has yet to answer by whatever sign of life.
+    pending: Option<Pending>,
+    /// When the heartbeat was asked for whose own answer will show the round trip.
+    unanswered: Option<Moment>,
     /// INVARIANT: how many streams hold more than their reader takes; none is read while it is above zero.
     stalled: usize,
     events: VecDeque<Event>,
@@ -128,8 +85,8 @@ pub struct Session {
 impl Session {
     /// A session whose authentication has just been sent (client) or accepted (server).
     pub fn new(side: Side, options: SessionOptions, now: Moment) -> Self {
-        let SessionOptions { scheme, peer, round_trip, synack_timeout, answers_fin } = options;
-        Self {
+        let SessionOptions { scheme, peer, round_trip, synack_timeout, answers_fin, account } = options;
+        let session = Self {
             side,
             started: now,
             peer,
@@ -140,15 +97,26 @@ impl Session {
             answers_fin,
             decoder: Decoder::default(),
             streams: HashMap::new(),
+            sending: Arc::new(Holding::new(&account)),
+            received: Arc::new(Holding::new(&account)),
+            control: Holding::new(&account),
+            waiting_writers: Vec::new(),
             last_stream: 0,
             deadlines: BTreeSet::new(),
             version_deadline: None,
             last_input: None,
+            pulse: Arc::new(Pulse::new(now)),
+            is_online: true,
+            is_delivered: true,
+            pending: None,
+            unanswered: None,
             stalled: 0,
             events: VecDeque::new(),
             failure: None,
             counters: SessionCounters::default(),
-        }
+        };
+        session.pulse.set_answers(peer != Some(PeerVersion::V1));
+        session
     }
 
     /// Opens a stream to `target`; its first bytes ride in the same write.
@@ -172,13 +140,11 @@ impl Session {
             Some(PeerVersion::V1) => Phase::Open, // it will never answer
             Some(PeerVersion::V2) => self.opening(id, now),
             None => {
-                if self.version_deadline.is_none() {
-                    self.version_deadline = Some(now + self.version_grace());
-                }
+                self.expect_version(now);
                 self.opening(id, now)
             }
         };
-        let mut stream = StreamState::new(phase);
+        let mut stream = StreamState::new(phase, &self.sending, &self.received);
 
         let mut head = Vec::with_capacity(64 + first.len());
         target.put(&mut head);
@@ -225,18 +191,31 @@ impl Session {
             Phase::Ended => return Err(StreamError::Closed),
             Phase::Failed(error) => return Err(error.clone()),
         }
-        let room = SEND_LIMIT_BYTES.saturating_sub(stream.send.len());
-        let taken = room.min(bytes.len());
+        let limit = self.sending.allowance(SEND_FLOOR_BYTES, SEND_BYTES);
+        let room = limit.saturating_sub(stream.send.share());
+        // A few bytes of room are none, or they would be all that a writer gets for its turn.
+        let taken = if bytes.len() <= room || room >= SEND_FLOOR_BYTES { room.min(bytes.len()) } else { 0 };
         if taken == 0 {
-            stream.wants_room = !bytes.is_empty();
+            if !bytes.is_empty() {
+                self.wait_for_room(id);
+            }
             return Ok(0);
         }
+        self.waiting_writers.retain(|waiting| waiting.id != id);
         stream.send.push(&bytes[..taken]);
         if !stream.queued {
             stream.queued = true;
             self.output.data(id);
         }
         Ok(taken)
+    }
+
+    /// Something is queued, if only another stream's: when it leaves, all that wait are told.
+    fn wait_for_room(&mut self, id: StreamId) {
+        match self.waiting_writers.iter_mut().find(|waiting| waiting.id == id) {
+            Some(waiting) => waiting.told = false,
+            None => self.waiting_writers.push(WaitingWriter { id, told: false }),
+        }
     }
 
     /// Lends the stream's next bytes to `take`, which says how many it has used.
@@ -262,9 +241,11 @@ impl Session {
         let front = stream.recv.front();
         let taken = take(front).min(front.len());
         stream.recv.consume(taken);
-        if stream.stalled && stream.recv.len() <= RECV_LOW_BYTES {
+        let limit = self.received.allowance(0, RECEIVE_BYTES);
+        let low = stream.recv.len() <= RECV_LOW_BYTES && stream.recv.share() < limit;
+        if stream.stalled && (low || stream.recv.is_empty()) {
             stream.stalled = false;
-            self.stalled -= 1;
+            self.resume();
         }
         Ok(Read::Bytes(taken))
     }
@@ -274,7 +255,9 @@ impl Session {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         stream.closing = true;
         let peer_is_done = match &stream.phase {
-            Phase::Opening { .. } | Phase::Open | Phase::Failed(StreamError::TimedOut) => false,
+            Phase::Opening { .. }
+            | Phase::Open
+            | Phase::Failed(StreamError::TimedOut | StreamError::Stranded) => false,
             Phase::Ended => !self.answers_fin, // protocol.md#frames: a Fin is not answered
             Phase::Failed(_) => true,
         };
@@ -288,9 +271,8 @@ impl Session {
             return;
         }
         stream.recv.clear();
-        if stream.stalled {
-            stream.stalled = false;
-            self.stalled -= 1;
+        if std::mem::take(&mut stream.stalled) {
+            self.resume();
         }
     }
 
@@ -299,6 +281,20 @@ impl Session {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.send.clear();
             self.close(id);
+        }
+    }
+
+    /// The device has left the network on which the session was made: streams without an answer fail, since
+    /// another session will sooner have one.
+    pub fn strand(&mut self) {
+        for (&id, stream) in &mut self.streams {
+            let Phase::Opening { deadline, .. } = stream.phase else { continue };
+            if let Some(deadline) = deadline {
+                self.deadlines.remove(&(deadline, id));
+            }
+            stream.phase = Phase::Failed(StreamError::Stranded);
+            self.events.push_back(Event::Readable(id));
+            self.events.push_back(Event::Writable(id));
         }
     }
 
@@ -328,6 +324,7 @@ impl Session {
         self.output.clear();
         self.deadlines.clear();
         self.version_deadline = None;
+        self.pending = None;
         let mut gone = Vec::new();
         for (&id, stream) in &mut self.streams {
             stream.queued = false;
@@ -360,25 +357,37 @@ impl Session {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due; `None` while the session waits for nothing.
     pub fn poll_timeout(&self) -> Option<Moment> {
+        if !self.is_online {
+            return None;
+        }
         let stream = self.deadlines.first().map(|&(deadline, _)| deadline);
-        super::timers::earliest(stream, self.version_deadline)
+        earliest(earliest(stream, self.version_deadline), self.heart_deadline())
     }
 
-    /// Does what is due at `now`: gives up on streams that were not answered, settles the peer's version.
+    /// Does what is due at `now`: gives up on streams that were not answered and on a peer that is gone,
+    /// settles the peer's version.
     pub fn handle_timeout(&mut self, now: Moment) {
-        if self.version_deadline.is_some_and(|deadline| deadline <= now) {
-            self.version_deadline = None;
-            if self.peer.is_none() {
+        if !self.is_online {
+            return;
+        }
+        if let Some(deadline) = self.version_deadline.take_if(|deadline| *deadline <= now)
+            && self.peer.is_none()
+        {
+            if now.since(deadline) >= OVERSLEPT || !self.is_delivered {
+                self.expect_version(now);
+            } else {
                 self.take_for_version_1();
             }
         }
+        self.handle_heart_timeout(now);
         while let Some(&(deadline, id)) = self.deadlines.first() {
             if deadline > now {
                 break;
             }
             self.deadlines.pop_first();
-            // protocol.md#stream: the answer may be there, and it is we who do not read
-            let postponed = (self.stalled > 0).then(|| self.opening(id, now));
+            // protocol.md#stream: the answer may be there, and it is we who do not read, or who slept
+            let unfair = self.stalled > 0 || now.since(deadline) >= OVERSLEPT;
+            let postponed = unfair.then(|| self.opening(id, now));
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             let Phase::Opening { since, .. } = stream.phase else { continue };
             if let Some(opening) = postponed {
@@ -395,6 +404,17 @@ impl Session {
         }
     }
 
+    /// There is a network, or none. What was due meanwhile is asked again, as after a sleep.
+    pub fn set_online(&mut self, is_online: bool) {
+        self.is_online = is_online;
+    }
+
+    /// Whether all that was sent has arrived at the peer's system: what has not cannot have been answered. To
+    /// be set before [`handle_timeout`](Self::handle_timeout) where it is known.
+    pub fn set_delivered(&mut self, is_delivered: bool) {
+        self.is_delivered = is_delivered;
+    }
+
     /// Whether the session takes input: false while a stream holds more than its reader takes, which is
     /// the only back-pressure that the protocol has.
     pub fn wants_input(&self) -> bool {
@@ -404,6 +424,21 @@ impl Session {
     /// How many streams are open.
     pub fn stream_count(&self) -> usize {
         self.streams.len()
+    }
+
+    /// The signs of life of this session.
+    pub fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
+    }
+
+    /// The round trip to the peer, smoothed over the heartbeats.
+    pub fn round_trip(&self) -> Duration {
+        self.round_trip
+    }
+
+    /// What this side pads by, as a client, or asks clients to pad by.
+    pub fn scheme(&self) -> &Arc<Scheme> {
+        &self.scheme
     }
 
     /// The peer's version, once known.
@@ -440,6 +475,7 @@ impl Session {
     /// Version 1 never answers a stream: all that wait are open.
     fn take_for_version_1(&mut self) {
         self.peer = Some(PeerVersion::V1);
+        self.fall_mute();
         self.deadlines.clear();
         self.events.push_back(Event::PeerVersion(PeerVersion::V1));
         for (&id, stream) in &mut self.streams {
@@ -462,13 +498,18 @@ impl Session {
     fn remove(&mut self, id: StreamId) {
         let Some(stream) = self.streams.remove(&id) else { return };
         if stream.stalled {
-            self.stalled -= 1;
+            self.resume();
         }
         if let Phase::Opening { deadline: Some(deadline), .. } = stream.phase {
             self.deadlines.remove(&(deadline, id));
         }
-        if self.streams.is_empty() && self.failure.is_none() {
-            self.events.push_back(Event::Idle);
+        if self.failure.is_none() {
+            self.events.push_back(Event::Released);
         }
+    }
+
+    fn resume(&mut self) {
+        self.stalled -= 1;
+        self.pulse.set_read(self.stalled == 0);
     }
 }

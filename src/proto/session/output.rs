@@ -35,6 +35,7 @@ enum Item {
     Frames(Vec<u8>),
     /// The next bytes of this stream.
     Data(StreamId),
+    HeartRequest,
     HeartResponse(StreamId),
 }
 
@@ -57,6 +58,8 @@ pub(super) struct Output {
     /// The number of the next logical write; authentication was 0.
     next_write: u32,
     waiting_answers: usize,
+    /// Whether the queue holds a heartbeat request: one is enough.
+    asks: bool,
     padding_bytes: u64,
 }
 
@@ -73,6 +76,7 @@ impl Output {
             write: None,
             next_write: 1,
             waiting_answers: 0,
+            asks: false,
             padding_bytes: 0,
         }
     }
@@ -106,6 +110,16 @@ impl Output {
         self.queue.push_back(Item::Frames(frame(Command::ServerSettings, StreamId::SESSION, &text)));
     }
 
+    pub(super) fn heart_request(&mut self) {
+        if !std::mem::replace(&mut self.asks, true) {
+            self.queue.push_back(Item::HeartRequest);
+        }
+    }
+
+    pub(super) fn is_heart_queued(&self) -> bool {
+        self.asks
+    }
+
     pub(super) fn heart_response(&mut self, id: StreamId) {
         if self.waiting_answers < MAX_WAITING_ANSWERS {
             self.waiting_answers += 1;
@@ -117,6 +131,7 @@ impl Output {
         self.queue = VecDeque::new();
         self.write = None;
         self.waiting_answers = 0;
+        self.asks = false;
     }
 
     pub(super) fn padding_bytes(&self) -> u64 {
@@ -148,11 +163,20 @@ impl Session {
                     return false;
                 }
                 Some(Item::Frames(frames)) => out.extend_from_slice(&frames),
+                Some(Item::HeartRequest) => {
+                    tracing::debug!("[Heartbeat] Sending heartbeat request");
+                    self.output.asks = false;
+                    self.counters.beats_sent += 1;
+                    put_frame(out, Command::HeartRequest, StreamId::SESSION, FrameData::NONE);
+                }
                 Some(Item::HeartResponse(id)) => {
                     self.output.waiting_answers -= 1;
                     put_frame(out, Command::HeartResponse, id, FrameData::NONE);
                 }
-                Some(Item::Data(id)) => self.take_data(id, out),
+                Some(Item::Data(id)) => {
+                    self.take_data(id, out);
+                    self.tell_writers(id);
+                }
             }
         }
         self.output.settings = None;
@@ -187,10 +211,21 @@ impl Session {
         } else if stream.closing {
             self.output.fin(id);
             self.remove(id);
-            return;
         }
-        if std::mem::take(&mut stream.wants_room) {
-            self.events.push_back(Event::Writable(id));
+    }
+
+    /// Bytes of stream `id` have left: tells those who wait for room, in the order in which they came.
+    fn tell_writers(&mut self, id: StreamId) {
+        if self.waiting_writers.iter().any(|waiting| waiting.id != id)
+            && let Some(stream) = self.streams.get_mut(&id)
+        {
+            stream.send.shrink(); // the room is for all
+        }
+        self.waiting_writers.retain(|waiting| self.streams.contains_key(&waiting.id));
+        for waiting in &mut self.waiting_writers {
+            if !std::mem::replace(&mut waiting.told, true) {
+                self.events.push_back(Event::Writable(waiting.id));
+            }
         }
     }
 

@@ -1,14 +1,14 @@
 //! One stream's state within its session.
 
+use std::sync::Arc;
+
 use super::StreamError;
 use super::buffer::Buffer;
+use crate::budget::Holding;
+use crate::proto::frame::StreamId;
 use crate::proto::timers::Moment;
 
-/// Bytes of the app that wait to be framed: four full records, one burst of the driver.
-pub(super) const SEND_LIMIT_BYTES: usize = 64 * 1024;
-/// Bytes for the app at which the session stops reading: with one record more, the bound of this buffer.
-pub(super) const RECV_HIGH_BYTES: usize = 64 * 1024;
-/// Bytes for the app below which the session reads again.
+/// Bytes for the app below which the session reads again, unless memory is short: then it does at none.
 pub(super) const RECV_LOW_BYTES: usize = 16 * 1024;
 
 /// ```text
@@ -24,19 +24,25 @@ pub(super) struct StreamState {
     pub(super) phase: Phase,
     /// Whether it was ever open: what came of it later is told to its reader, not to who opens it.
     pub(super) was_open: bool,
-    /// The app's bytes, not framed yet; at most [`SEND_LIMIT_BYTES`].
+    /// The app's bytes, not framed yet.
     pub(super) send: Buffer,
-    /// The peer's bytes, not read yet; at most [`RECV_HIGH_BYTES`] and one input piece.
+    /// The peer's bytes, not read yet.
     pub(super) recv: Buffer,
     /// INVARIANT: true exactly while the output queue holds this stream.
     pub(super) queued: bool,
     /// The app's side is gone: what is in `send` leaves, then Fin.
     pub(super) closing: bool,
-    /// A write found no room and waits for an event.
-    pub(super) wants_room: bool,
     /// INVARIANT: true exactly while this stream counts in the session's `stalled`.
     pub(super) stalled: bool,
     /// The reader was told of data and has not come for it yet.
+    pub(super) told: bool,
+}
+
+/// A stream whose writer found no room.
+#[derive(Debug)]
+pub(super) struct WaitingWriter {
+    pub(super) id: StreamId,
+    /// It was told of room, and has not come for it yet.
     pub(super) told: bool,
 }
 
@@ -54,15 +60,14 @@ pub(super) enum Phase {
 }
 
 impl StreamState {
-    pub(super) fn new(phase: Phase) -> Self {
+    pub(super) fn new(phase: Phase, sending: &Arc<Holding>, received: &Arc<Holding>) -> Self {
         Self {
             was_open: matches!(phase, Phase::Open),
             phase,
-            send: Buffer::default(),
-            recv: Buffer::default(),
+            send: Buffer::new(sending),
+            recv: Buffer::new(received),
             queued: false,
             closing: false,
-            wants_room: false,
             stalled: false,
             told: false,
         }

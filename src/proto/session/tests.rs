@@ -1,3 +1,5 @@
+mod memory;
+
 use std::io;
 use std::time::Duration;
 
@@ -6,6 +8,8 @@ use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::proto::timers::Moment;
+
+mod heart;
 
 const START: Moment = Moment::from_origin(Duration::from_secs(1_000));
 
@@ -20,6 +24,7 @@ fn options(peer: Option<PeerVersion>) -> SessionOptions {
         round_trip: Duration::from_millis(50),
         synack_timeout: None,
         answers_fin: false,
+        account: Arc::default(),
     }
 }
 
@@ -228,6 +233,34 @@ fn a_peer_that_never_tells_its_version_is_taken_for_version_1() {
 }
 
 #[test]
+fn streams_without_an_answer_fail_when_the_network_is_left_and_the_others_go_on() {
+    let mut session = client();
+    let answered = session.open(&target(), b"", START).expect("open");
+    let waiting = session.open(&target(), b"", START).expect("open");
+    session.handle_input(&frame(7, 1, b""), START);
+    sent(&mut session);
+    session.strand();
+    assert!(matches!(session.is_open(answered), Ok(true)));
+    assert!(matches!(session.is_open(waiting), Err(StreamError::Stranded)));
+    assert_eq!(session.poll_timeout(), None, "nothing is waited for");
+    session.abort(waiting);
+    assert_eq!(sent(&mut session), [(3, waiting.0, vec![])], "the server may have opened it");
+    session.handle_input(&frame(2, 1, b"more"), START);
+    assert_eq!(read_all(&mut session, answered), b"more");
+}
+
+#[test]
+fn silence_is_no_version_1_once_another_session_has_shown_version_2() {
+    let mut session = Session::new(Side::Client, options(None), START);
+    let id = session.open(&target(), b"", START).expect("open");
+    session.learn_version(PeerVersion::V2);
+    session.handle_timeout(START + secs(2));
+    assert_eq!(session.is_open(id).ok(), Some(false));
+    session.handle_timeout(START + secs(3));
+    assert!(matches!(session.failure(), Some(SessionError::NoAnswer)));
+}
+
+#[test]
 fn an_unanswered_stream_fails_alone_while_the_session_lives() {
     let mut session = client();
     let id = session.open(&target(), b"", START).expect("open");
@@ -240,7 +273,7 @@ fn an_unanswered_stream_fails_alone_while_the_session_lives() {
     assert!(session.failure().is_none());
     session.abort(id);
     assert_eq!(sent(&mut session), [(3, 1, vec![])], "the server is told");
-    assert!(events(&mut session).contains(&Event::Idle));
+    assert!(events(&mut session).contains(&Event::Released));
 }
 
 #[test]
@@ -265,7 +298,8 @@ fn no_session_is_judged_while_we_do_not_read_it() {
     assert_eq!(session.is_open(waiting).ok(), Some(false));
     read_all(&mut session, slow);
     assert!(session.wants_input());
-    session.handle_timeout(START + secs(120));
+    let due = session.poll_timeout().expect("the stream waits");
+    session.handle_timeout(due);
     assert!(session.failure().is_some(), "but once it reads, silence counts");
 }
 
@@ -281,7 +315,7 @@ fn a_fin_is_the_end_after_all_bytes_and_is_not_answered() {
     session.close(id);
     assert_eq!(sent(&mut session), []);
     assert_eq!(session.stream_count(), 0);
-    assert!(events(&mut session).contains(&Event::Idle));
+    assert!(events(&mut session).contains(&Event::Released));
 }
 
 #[test]
@@ -293,7 +327,7 @@ fn a_fin_is_answered_where_the_server_counts_on_it() {
     session.handle_input(&[frame(7, 1, b""), frame(3, 1, b"")].concat(), START);
     session.close(id);
     assert_eq!(sent(&mut session), [(3, 1, vec![])]);
-    assert!(events(&mut session).contains(&Event::Idle));
+    assert!(events(&mut session).contains(&Event::Released));
 }
 
 #[test]
@@ -303,13 +337,13 @@ fn closing_sends_what_was_written_and_then_fin() {
     sent(&mut session);
     session.write(id, &[5; 30_000]).expect("write");
     session.close(id);
-    assert!(!events(&mut session).contains(&Event::Idle), "not before it has left");
+    assert!(!events(&mut session).contains(&Event::Released), "not before it has left");
     let frames = sent(&mut session);
     assert_eq!(
         frames.iter().map(|f| (f.0, f.2.len())).collect::<Vec<_>>(),
         [(2, 16_377), (2, 13_623), (3, 0)]
     );
-    assert!(events(&mut session).contains(&Event::Idle));
+    assert!(events(&mut session).contains(&Event::Released));
 }
 
 #[test]
@@ -327,7 +361,7 @@ fn writes_find_room_again_when_records_leave() {
     let mut session = unshaped_client();
     let id = session.open(&target(), b"", START).expect("open");
     sent(&mut session);
-    assert_eq!(session.write(id, &[1; 200_000]).ok(), Some(stream::SEND_LIMIT_BYTES));
+    assert_eq!(session.write(id, &[1; 200_000]).ok(), Some(SEND_BYTES));
     assert_eq!(session.write(id, &[1; 10]).ok(), Some(0));
     assert!(events(&mut session).is_empty());
     sent(&mut session);
@@ -345,7 +379,7 @@ fn a_slow_reader_stops_the_session_and_starts_it_again() {
         session.handle_input(&piece, START);
         pushed += 1;
     }
-    assert!(pushed * 16_377 < stream::RECV_HIGH_BYTES + 16_384, "{pushed} pieces");
+    assert!(pushed * 16_377 < RECEIVE_BYTES + 16_384, "{pushed} pieces");
     let mut left = pushed * 16_377;
     while !session.wants_input() {
         let Ok(Read::Bytes(taken)) = session.read_with(id, |bytes| bytes.len().min(1_000)) else {
