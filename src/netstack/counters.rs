@@ -1,38 +1,47 @@
 //! What the stack counts.
 
 use std::ops::{Index, IndexMut};
+use std::sync::atomic::AtomicU64;
 
-/// The stack's counters since it was made, and its gauges.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Packets read from the device.
-    pub packets_in: u64,
-    /// Packets that the device took.
-    pub packets_out: u64,
-    /// Bytes of the packets read, IP headers included.
-    pub bytes_in: u64,
-    /// Bytes of the packets that the device took, IP headers included.
-    pub bytes_out: u64,
-    /// Packets that the device had no room for.
-    pub packets_unsent: u64,
-    /// Segments with data that left a second time.
-    pub segments_repeated: u64,
-    /// Flows that ever began.
-    pub flows_total: u64,
-    /// Gauge: flows in the table, half-open ones included.
-    pub flows_open: u64,
-    /// Gauge: flows whose handshake is not done.
-    pub flows_half_open: u64,
-    /// Flows that the app reset.
-    pub resets_in: u64,
-    /// Resets sent: flows refused or aborted, and segments that belonged to no flow.
-    pub resets_out: u64,
-    /// Datagrams answered with port unreachable.
-    pub unreachable_out: u64,
-    /// Gauge: bytes of ring memory that are really backed by pages, an upper estimate.
-    pub memory_bytes: u64,
-    /// Packets dropped, by reason.
-    pub dropped: Drops,
+use crate::stats::{Counter, counters};
+
+counters! {
+    /// The stack's counters since it was made, and its gauges.
+    pub struct Counters {
+        /// Packets read from the device.
+        pub packets_in: u64,
+        /// Packets that the device took.
+        pub packets_out: u64,
+        /// Bytes of the packets read, IP headers included.
+        pub bytes_in: u64,
+        /// Bytes of the packets that the device took, IP headers included.
+        pub bytes_out: u64,
+        /// Packets that the device had no room for.
+        pub packets_unsent: u64,
+        /// Segments with data that left a second time.
+        pub segments_repeated: u64,
+        /// Flows that ever began.
+        pub flows_total: u64,
+        /// Gauge: flows in the table, half-open ones included.
+        pub flows_open: u64,
+        /// Gauge: flows whose handshake is not done.
+        pub flows_half_open: u64,
+        /// Flows that the app reset.
+        pub resets_in: u64,
+        /// Flows that were reset because memory was critically short, the longest idle ones.
+        pub flows_shed: u64,
+        /// Resets sent: flows refused or aborted, and segments that belonged to no flow.
+        pub resets_out: u64,
+        /// Datagrams answered with port unreachable.
+        pub unreachable_out: u64,
+        /// Gauge: bytes of ring memory that are really backed by pages, an upper estimate.
+        pub memory_bytes: u64,
+        /// Packets dropped, by reason.
+        pub dropped: Drops,
+    }
+
+    /// The same as the loop last showed them.
+    shared as Shown
 }
 
 /// Why a packet, or its payload, was dropped.
@@ -57,7 +66,7 @@ pub enum DropReason {
     Stray,
     /// Payload outside the window that was offered.
     OutOfWindow,
-    /// Payload refused because the memory budget is used up.
+    /// Payload or a SYN refused because the memory budget is used up.
     NoMemory,
     /// A datagram refused without an answer, because too many were answered just now.
     Unanswered,
@@ -91,6 +100,20 @@ impl Drops {
     }
 }
 
+impl Counter for Drops {
+    type Shared = [AtomicU64; DropReason::ALL.len()];
+
+    fn load(shared: &Self::Shared) -> Self {
+        Self(std::array::from_fn(|place| u64::load(&shared[place])))
+    }
+
+    fn store(self, shared: &Self::Shared) {
+        for (count, shared) in self.0.into_iter().zip(shared) {
+            count.store(shared);
+        }
+    }
+}
+
 impl Index<DropReason> for Drops {
     type Output = u64;
 
@@ -108,6 +131,15 @@ impl IndexMut<DropReason> for Drops {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_shown_is_what_is_read() {
+        let mut counters = Counters { packets_in: 1, memory_bytes: 14, ..Counters::default() };
+        counters.dropped[DropReason::Stray] = 7;
+        let shown = Shown::default();
+        shown.show(&counters);
+        assert_eq!(shown.snapshot(), counters);
+    }
 
     #[test]
     fn every_reason_has_a_place_of_its_own() {

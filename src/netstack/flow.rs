@@ -69,6 +69,8 @@ pub(super) enum End {
     Reset,
     /// The app did not answer for [`PATIENCE`].
     Unanswered,
+    /// Memory was critically short, and this flow idle.
+    Shed,
     /// The stack was stopped.
     Stopped,
     /// The device is gone.
@@ -82,6 +84,9 @@ impl End {
             None | Some(Self::Clean) => Ok(()),
             Some(Self::Reset) => Err(io::ErrorKind::ConnectionReset.into()),
             Some(Self::Unanswered) => Err(io::ErrorKind::TimedOut.into()),
+            Some(Self::Shed) => {
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, "idle, and memory is short"))
+            }
             Some(Self::Stopped) => {
                 Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the network stack was stopped"))
             }
@@ -108,6 +113,8 @@ pub(super) enum SynMeaning {
 pub(super) struct Tended {
     /// The flow has ended and leaves the table.
     pub(super) over: bool,
+    /// Payload has come or gone since the last time.
+    pub(super) moved: bool,
     /// The flow has more to send than its share of this turn.
     pub(super) more: bool,
     /// The handshake is not done.
@@ -124,6 +131,8 @@ pub(super) struct Flow {
     tcp: Option<Tcp>,
     end: Option<End>,
     sending: Sending,
+    /// How far both directions had come when the loop last looked.
+    position: (u32, u32),
     /// Whether the stream was dropped.
     orphan: bool,
     /// Whether bytes from the app were thrown away because nobody reads them.
@@ -155,6 +164,7 @@ impl Flow {
             tcp: Some(tcp),
             end: None,
             sending: Sending::Open,
+            position: (0, 0),
             orphan: false,
             discarded: false,
             listed: false,
@@ -219,14 +229,23 @@ impl Flow {
         };
         if over {
             self.finish(End::Clean, wakes);
-            return Tended { over, more: false, half_open: false, sweep: false, deadline: None };
+            return Tended {
+                over,
+                moved: false,
+                more: false,
+                half_open: false,
+                sweep: false,
+                deadline: None,
+            };
         }
         self.wake_ready(wakes);
         let deadline = self.next_deadline(now);
         let Some(tcp) = &mut self.tcp else { unreachable!("a flow that is not over has a connection") };
         let sweep = !self.listed && tcp.holds_pages();
         self.listed |= sweep;
-        Tended { over, more, half_open: tcp.state() == State::SynReceived, sweep, deadline }
+        let position = tcp.position();
+        let moved = mem::replace(&mut self.position, position) != position;
+        Tended { over, moved, more, half_open: tcp.state() == State::SynReceived, sweep, deadline }
     }
 
     fn advance<D: Device>(&mut self, tuple: &Tuple, now: Moment, wire: &mut Wire<D>) -> bool {

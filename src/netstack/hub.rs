@@ -2,10 +2,12 @@
 
 use std::mem;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
-use crate::netstack::counters::Counters;
+use crate::budget::Pressure;
+use crate::netstack::counters::{Counters, Shown};
 use crate::netstack::lock;
 use crate::netstack::memory::Memory;
 use crate::netstack::table::FlowId;
@@ -15,13 +17,15 @@ use crate::netstack::table::FlowId;
 #[derive(Debug)]
 pub(super) struct Hub {
     pub(super) memory: Arc<Memory>,
+    shown: Shown,
+    /// What the memory held when the counters were shown.
+    held: AtomicUsize,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     news: News,
-    counters: Counters,
     waker: Option<Waker>,
 }
 
@@ -34,13 +38,20 @@ pub(super) struct News {
     pub(super) starved: Vec<FlowId>,
     /// New addresses of our own server.
     pub(super) deny: Option<Vec<SocketAddr>>,
+    /// What the system says of its memory.
+    pub(super) pressure: Option<Pressure>,
     /// Whether to stop.
     pub(super) stop: bool,
 }
 
 impl Hub {
-    pub(super) fn new(memory_bytes: usize) -> Self {
-        Self { memory: Arc::new(Memory::new(memory_bytes)), state: Mutex::default() }
+    pub(super) fn new(memory_bytes: usize, flow_bytes: usize) -> Self {
+        Self {
+            memory: Arc::new(Memory::new(memory_bytes, flow_bytes)),
+            shown: Shown::default(),
+            held: AtomicUsize::new(0),
+            state: Mutex::default(),
+        }
     }
 
     /// Tells the loop and wakes it.
@@ -65,10 +76,15 @@ impl Hub {
 
     /// Shows the counters.
     pub(super) fn publish(&self, counters: &Counters) {
-        lock(&self.state).counters = *counters;
+        self.shown.show(counters);
+        self.held.store(self.memory.held_in_all(), Ordering::Relaxed);
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 
     pub(super) fn counters(&self) -> Counters {
-        lock(&self.state).counters
+        self.shown.snapshot()
     }
 }

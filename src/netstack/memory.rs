@@ -5,10 +5,12 @@
 
 use std::mem;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use smoltcp::iface::SocketSet;
 
+use crate::budget::Pressure;
 use crate::netstack::lock;
 use crate::platform::memory::{self, Mapping, Tenancy, Tenant};
 
@@ -38,32 +40,31 @@ impl Tenant for Sockets {
     type At<'memory> = SocketSet<'memory>;
 }
 
-/// The budget that all rings share. Locked only when a page is first touched or given back.
+/// The budget that flows and their rings share. Locked only when a page is first touched or given back.
 #[derive(Debug)]
 pub(super) struct Memory {
     budget: usize,
+    /// What a flow takes off the budget besides its pages.
+    flow_bytes: usize,
     page: usize,
+    /// Bytes of touched pages, in rings and in warm mappings. Written under the lock.
+    held: AtomicUsize,
+    /// What shares are made of: less than the budget under pressure.
+    spread: AtomicUsize,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Bytes of touched pages, in rings and in warm mappings.
-    held: usize,
     /// Flows that have rings.
     flows: usize,
     warm: Vec<Warm>,
+    /// Whether mappings are kept for the next flows.
+    cold: bool,
     /// Whether a page was refused since [`Memory::take_shortage`] last asked.
     short: bool,
     /// Whether a page was given back since [`Memory::take_relief`] last asked.
     relieved: bool,
-}
-
-impl State {
-    fn release(&mut self, bytes: usize) {
-        self.held -= bytes;
-        self.relieved |= bytes > 0;
-    }
 }
 
 #[derive(Debug)]
@@ -74,13 +75,52 @@ struct Warm {
 }
 
 impl Memory {
-    pub(super) fn new(budget: usize) -> Self {
-        Self { budget, page: memory::page_bytes(), state: Mutex::default() }
+    pub(super) fn new(budget: usize, flow_bytes: usize) -> Self {
+        Self {
+            budget,
+            flow_bytes,
+            page: memory::page_bytes(),
+            held: AtomicUsize::new(0),
+            spread: AtomicUsize::new(budget),
+            state: Mutex::default(),
+        }
     }
 
     /// Bytes of touched pages.
     pub(super) fn held(&self) -> usize {
-        lock(&self.state).held
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// The same, and what flows take besides.
+    pub(super) fn held_in_all(&self) -> usize {
+        self.held() + lock(&self.state).flows * self.flow_bytes
+    }
+
+    /// Whether there is room for one flow more. If not, what is kept and what is spare is to go.
+    pub(super) fn admits_flow(&self) -> bool {
+        let fits = |state: &State| self.held() + (state.flows + 1) * self.flow_bytes <= self.budget;
+        if fits(&lock(&self.state)) {
+            return true;
+        }
+        self.chill();
+        let mut state = lock(&self.state);
+        state.short = true;
+        fits(&state)
+    }
+
+    /// Makes every ring's share smaller, down to its floor, or as large as it was. The budget itself stays,
+    /// so that nobody has less than the floor for what others hold.
+    pub(super) fn set_pressure(&self, pressure: Pressure) {
+        let spread = match pressure {
+            Pressure::Normal => self.budget,
+            Pressure::Low => self.budget / 4,
+            Pressure::Critical => 0,
+        };
+        self.spread.store(spread, Ordering::Relaxed);
+        let mut state = lock(&self.state);
+        state.cold = pressure != Pressure::Normal;
+        state.short |= state.cold; // what is spare is collected at once
+        state.relieved = true; // and who waits may look at the new shares
     }
 
     /// Whether a page was refused since the last call.
@@ -94,8 +134,9 @@ impl Memory {
     }
 
     /// What a ring that holds `own` bytes may hold now.
-    fn limit(&self, held: usize, own: usize) -> usize {
-        let share = self.budget.saturating_sub(held - own) / SHARE;
+    fn limit(&self, own: usize) -> usize {
+        let others = self.held().saturating_sub(own);
+        let share = self.spread.load(Ordering::Relaxed).saturating_sub(others) / SHARE;
         FLOOR_BYTES.max(2 * self.page).max(share - share % self.page)
     }
 
@@ -103,7 +144,7 @@ impl Memory {
     pub(super) fn chill(&self) {
         let mut state = lock(&self.state);
         for warm in mem::take(&mut state.warm) {
-            state.release(self.touched_bytes(warm.ring, warm.touched));
+            self.release(&mut state, self.touched_bytes(warm.ring, warm.touched));
         }
     }
 
@@ -117,13 +158,19 @@ impl Memory {
     /// Accounts `bytes` more for a ring that holds `own`, unless memory is short.
     fn reserve(&self, bytes: usize, own: usize) -> bool {
         let mut state = lock(&self.state);
-        let granted = state.held + bytes <= self.budget && own + bytes <= self.limit(state.held, own);
+        let rings = self.budget.saturating_sub(state.flows * self.flow_bytes);
+        let granted = self.held() + bytes <= rings && own + bytes <= self.limit(own);
         if granted {
-            state.held += bytes;
+            self.held.fetch_add(bytes, Ordering::Relaxed);
         } else {
             state.short = true;
         }
         granted
+    }
+
+    fn release(&self, state: &mut State, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        state.relieved |= bytes > 0;
     }
 
     fn unit(&self, ring: usize) -> usize {
@@ -184,7 +231,7 @@ impl Rings {
     /// How many bytes from `start` on the receive ring may hold now: its size, or what fits the fewer pages
     /// that it may have when memory is short.
     pub(super) fn receive_limit(&self, start: usize) -> usize {
-        let limit = self.memory.limit(self.memory.held(), self.own_bytes(Ring::Receive));
+        let limit = self.memory.limit(self.own_bytes(Ring::Receive));
         if limit < self.ring { limit - start % self.memory.unit(self.ring) } else { self.ring }
     }
 
@@ -236,7 +283,7 @@ impl Rings {
             self.touched[ring] &= !pages;
         }
         let bytes = self.memory.touched_bytes(self.ring, spare);
-        lock(&self.memory.state).release(bytes);
+        self.memory.release(&mut lock(&self.memory.state), bytes);
     }
 
     fn spare(&self, live: [(usize, usize); 2]) -> [u64; 2] {
@@ -280,15 +327,15 @@ impl Drop for Rings {
         let mut held = self.memory.touched_bytes(self.ring, touched);
         let mut state = lock(&self.memory.state);
         state.flows -= 1;
-        state.release(held);
-        if state.warm.len() == WARM_MAPPINGS {
+        self.memory.release(&mut state, held);
+        if state.cold || state.warm.len() == WARM_MAPPINGS {
             return;
         }
         if held > WARM_BYTES || state.short {
             mapping.give_back(0..2 * self.ring);
             (held, touched) = (0, [0; 2]);
         }
-        state.held += held;
+        self.memory.held.fetch_add(held, Ordering::Relaxed);
         state.warm.push(Warm { mapping, ring: self.ring, touched });
     }
 }
@@ -320,7 +367,7 @@ mod tests {
     }
 
     fn memory(budget: usize) -> Arc<Memory> {
-        Arc::new(Memory { page: 4096, ..Memory::new(budget) })
+        Arc::new(Memory { page: 4096, ..Memory::new(budget, 0) })
     }
 
     const NOTHING: [(usize, usize); 2] = [(0, 0); 2];
@@ -379,6 +426,60 @@ mod tests {
         assert!(held[..128].iter().all(|&bytes| bytes >= FLOOR_BYTES), "many have their floor: {held:?}");
         drop(flows);
         memory.chill();
+        assert_eq!(memory.held(), 0);
+    }
+
+    #[test]
+    fn flows_leave_less_for_rings() {
+        let memory = Arc::new(Memory { page: 4096, ..Memory::new(64 * 1024, 16 * 1024) });
+        let mut flows: Vec<_> = (0..3).map(|_| rings(&memory)).collect();
+        assert_eq!(flows[0].touch_some(Ring::Receive, 0, 16 * 1024), 16 * 1024);
+        assert_eq!(flows[1].touch_some(Ring::Receive, 0, 4096), 0);
+        flows.pop();
+        assert_eq!(flows[1].touch_some(Ring::Receive, 0, 4096), 4096);
+    }
+
+    #[test]
+    fn a_flow_is_admitted_when_it_fits_beside_all_rings() {
+        let memory = Arc::new(Memory { page: 4096, ..Memory::new(64 * 1024, 16 * 1024) });
+        let mut first = rings(&memory);
+        assert_eq!(first.touch_some(Ring::Receive, 0, 16 * 1024), 16 * 1024);
+        let mut second = rings(&memory);
+        assert!(memory.admits_flow());
+        assert!(second.touch(Ring::Receive, 0, 1));
+        assert!(!memory.admits_flow(), "32 KiB of flows, 20 KiB of pages, 16 KiB for a third");
+        second.give_back(NOTHING);
+        first.give_back(NOTHING);
+        assert!(memory.admits_flow());
+    }
+
+    #[test]
+    fn under_pressure_a_ring_has_its_floor_and_afterwards_its_share_again() {
+        let memory = memory(16 << 20);
+        let mut rings = rings(&memory);
+        let all = rings.ring_bytes();
+        memory.set_pressure(Pressure::Low);
+        assert_eq!(rings.receive_limit(0), (4 << 20) / SHARE);
+        memory.set_pressure(Pressure::Critical);
+        assert_eq!(rings.receive_limit(0), FLOOR_BYTES);
+        assert_eq!(rings.touch_some(Ring::Receive, 0, all), FLOOR_BYTES);
+        assert!(memory.take_shortage());
+        memory.set_pressure(Pressure::Normal);
+        assert_eq!(rings.touch_some(Ring::Receive, 0, all), all);
+    }
+
+    #[test]
+    fn under_pressure_no_mapping_is_kept_for_the_next_flow() {
+        let memory = memory(16 << 20);
+        let touched = || {
+            let mut rings = rings(&memory);
+            assert!(rings.touch(Ring::Send, 0, 4096));
+        };
+        touched();
+        assert_eq!(memory.held(), 4096);
+        memory.set_pressure(Pressure::Low);
+        memory.chill();
+        touched();
         assert_eq!(memory.held(), 0);
     }
 

@@ -39,6 +39,7 @@ pub use counters::{Counters, DropReason, Drops};
 pub use stack::Netstack;
 pub use stream::{TcpFlow, TcpStream};
 
+use crate::budget::{self, Pressure};
 use hub::Hub;
 
 /// Takes the flows that apps open.
@@ -50,12 +51,15 @@ pub trait Handler: Send {
 /// What may be chosen about a [`Netstack`]. The MTU is the device's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// What all rings together may hold, in bytes. Typical: 16 MiB on iOS, 32 MiB on Android.
+    /// What flows and their rings may hold together, in bytes: the netstack's share of the
+    /// [`budget`].
     pub memory_bytes: usize,
+    /// What each flow takes of that, besides the pages of its rings.
+    pub flow_bytes: usize,
     /// Answer SYNs at once instead of when the flow is accepted: saves a round trip, and turns a failed dial
     /// into a reset after the connection stood.
     pub eager: bool,
-    /// Flows at most; SYNs beyond are dropped, and the app sends them again. An idle one costs 2 KiB.
+    /// Flows at most; SYNs beyond are dropped, and the app sends them again.
     pub max_flows: usize,
     /// Flows at most whose handshake is not done.
     pub max_half_open: usize,
@@ -65,7 +69,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { memory_bytes: 32 << 20, eager: false, max_flows: 8192, max_half_open: 1024, deny: Vec::new() }
+        Self {
+            memory_bytes: 32 << 20,
+            flow_bytes: budget::FLOW_BYTES,
+            eager: false,
+            max_flows: budget::MAX_FLOWS,
+            max_half_open: budget::MAX_HALF_OPEN,
+            deny: Vec::new(),
+        }
     }
 }
 
@@ -84,6 +95,20 @@ impl Control {
     /// Sets our own server's addresses anew, as after a change of network.
     pub fn set_deny(&self, addresses: Vec<SocketAddr>) {
         self.hub.tell(|news| news.deny = Some(addresses));
+    }
+
+    /// Says how short memory is. Idempotent and cheap.
+    ///
+    /// Above normal, windows shrink, pages are given back at once, and no mapping is kept for the next flow.
+    /// Becoming critical, it resets the half of all flows that have moved nothing for longest: only those
+    /// that are connected and have been [idle for 10 s](Counters::flows_shed). New flows still work.
+    pub fn set_pressure(&self, pressure: Pressure) {
+        self.hub.tell(|news| news.pressure = Some(pressure));
+    }
+
+    /// What flows and their rings held at the end of the loop's last turn, in bytes.
+    pub fn memory_held(&self) -> usize {
+        self.hub.held()
     }
 
     /// Ends the loop: every flow is reset.

@@ -13,6 +13,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use tokio::time::Sleep;
 
+use crate::budget::{self, Pressure};
 use crate::clock::Clock;
 use crate::netstack::counters::DropReason;
 use crate::netstack::demux::{self, Datagram, Packet, Segment};
@@ -32,11 +33,18 @@ use crate::tun::{Device, MAX_PACKET_BYTES};
 const BATCH_PACKETS: usize = 64;
 const BATCH_BYTES: usize = 512 * 1024;
 
+// The packet read and the packet being written are budgeted for.
+const _: () = assert!(2 * MAX_PACKET_BYTES <= budget::PACKETS_BYTES);
+
 /// How long a flow must have been quiet before its pages are given back, and how often that is looked for.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// How often pages are collected at most while memory is short.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long a flow must have moved nothing to be shed when memory is critically short. A person who reads a
+/// page does not notice that its connections are gone; a download that stutters must not be one of them.
+const SHED_AFTER: Duration = Duration::from_secs(10);
 
 /// How long a device without room is left alone.
 const CONGESTION_PAUSE: Duration = Duration::from_millis(10);
@@ -67,6 +75,7 @@ pub struct Netstack<D: Device, H> {
     short: bool,
     /// Flows whose streams wait for memory.
     starved: Vec<FlowId>,
+    pressure: Pressure,
     retry_at: Option<Moment>,
     unreachable: RateLimit,
 
@@ -82,6 +91,8 @@ struct Entry {
     noted: bool,
     half_open: bool,
     active: Moment,
+    /// When payload last came or went.
+    moved: Moment,
 }
 
 impl<D: Device, H: Handler> Netstack<D, H> {
@@ -92,7 +103,7 @@ impl<D: Device, H: Handler> Netstack<D, H> {
             handler,
             clock,
             generator,
-            hub: Arc::new(Hub::new(options.memory_bytes)),
+            hub: Arc::new(Hub::new(options.memory_bytes, options.flow_bytes)),
             options,
             news: News::default(),
             table: Table::new(),
@@ -104,6 +115,7 @@ impl<D: Device, H: Handler> Netstack<D, H> {
             last_sweep: Moment::default(),
             short: false,
             starved: Vec::new(),
+            pressure: Pressure::Normal,
             retry_at: None,
             unreachable: RateLimit::new(clock.now()),
             buffer: vec![0; MAX_PACKET_BYTES].into(),
@@ -137,7 +149,7 @@ impl<D: Device, H: Handler> Netstack<D, H> {
     /// One turn of the loop; pending when there is nothing left to do.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<Turn, DeviceGone>> {
         let now = self.clock.now();
-        if self.hear_news(cx) {
+        if self.hear_news(cx, now) {
             return Poll::Ready(Ok(Turn::Stop));
         }
         if self.retry_at.is_some_and(|at| at <= now) {
@@ -170,7 +182,7 @@ impl<D: Device, H: Handler> Netstack<D, H> {
     }
 
     /// Takes in what streams and the owner have said; gives whether to stop.
-    fn hear_news(&mut self, cx: &Context<'_>) -> bool {
+    fn hear_news(&mut self, cx: &Context<'_>, now: Moment) -> bool {
         let mut news = mem::take(&mut self.news);
         self.hub.listen(cx.waker(), &mut news);
         for id in news.touched.drain(..) {
@@ -182,6 +194,9 @@ impl<D: Device, H: Handler> Netstack<D, H> {
         self.starved.append(&mut news.starved);
         if let Some(deny) = news.deny.take() {
             self.options.deny = deny;
+        }
+        if let Some(pressure) = news.pressure.take() {
+            self.set_pressure(pressure, now);
         }
         let stop = news.stop;
         self.news = news;
@@ -263,6 +278,9 @@ impl<D: Device, H: Handler> Netstack<D, H> {
         if self.half_open >= self.options.max_half_open {
             return self.wire.drop_for(DropReason::TooManyHalfOpen);
         }
+        if !self.hub.memory.admits_flow() {
+            return self.wire.drop_for(DropReason::NoMemory); // it could not hold a byte
+        }
         let (tuple, seed, paused) = (syn.tuple, self.generator.next_u64(), !self.options.eager);
         let Ok(mut tcp) = Tcp::open(syn, &self.hub.memory, seed, paused, now, &mut self.wire) else {
             return self.wire.drop_for(DropReason::TooManyFlows);
@@ -277,6 +295,7 @@ impl<D: Device, H: Handler> Netstack<D, H> {
             noted: false,
             half_open: true,
             active: now,
+            moved: now,
         });
         self.half_open += 1;
         self.wire.counters.flows_total += 1;
@@ -316,6 +335,9 @@ impl<D: Device, H: Handler> Netstack<D, H> {
             if tended.over {
                 self.remove(id);
                 continue;
+            }
+            if tended.moved {
+                entry.moved = now;
             }
             if tended.more {
                 note(&mut self.noted, id, entry);
@@ -361,6 +383,34 @@ impl<D: Device, H: Handler> Netstack<D, H> {
                 if let Some(entry) = self.table.get_mut(id) {
                     entry.shared.lock().feed(&mut self.wakes);
                 }
+            }
+        }
+    }
+
+    fn set_pressure(&mut self, pressure: Pressure, now: Moment) {
+        if pressure == self.pressure {
+            return;
+        }
+        self.pressure = pressure;
+        self.hub.memory.set_pressure(pressure);
+        if pressure == Pressure::Critical {
+            self.shed(now);
+        }
+    }
+
+    /// Resets the flows that have moved nothing for longest: half of all, or fewer when not so many are idle.
+    ///
+    /// Not until some memory is free: most of what a flow holds is its session's, which is not seen here.
+    fn shed(&mut self, now: Moment) {
+        let idle = |entry: &Entry| !entry.half_open && now.since(entry.moved) >= SHED_AFTER;
+        let mut longest: Vec<_> =
+            self.table.iter().filter(|(_, entry)| idle(entry)).map(|(id, entry)| (entry.moved, id)).collect();
+        longest.sort_unstable();
+        longest.truncate(self.table.len() / 2);
+        for (_, id) in longest {
+            if let Some(entry) = self.table.remove(id) {
+                entry.shared.lock().cut(End::Shed, now, &mut self.wire, &mut self.wakes);
+                self.wire.counters.flows_shed += 1;
             }
         }
     }

@@ -80,6 +80,14 @@ impl<T> Table<T> {
         Some(flow)
     }
 
+    /// Every flow, with its id.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (FlowId, &T)> {
+        self.ids.values().filter_map(|&id| {
+            let slot = self.slots.get(id.slot as usize)?; // u32 to usize widens
+            slot.flow.as_ref().map(|(_, flow)| (id, flow))
+        })
+    }
+
     /// Takes every flow out.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = T> {
         self.ids.clear();

@@ -403,6 +403,11 @@ impl Tcp {
         matches!(self.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait)
     }
 
+    /// How far both directions have come, in sequence numbers.
+    pub(super) fn position(&mut self) -> (u32, u32) {
+        (self.next_expected(), self.sent.end)
+    }
+
     /// Whether the rings hold any memory.
     pub(super) fn holds_pages(&self) -> bool {
         self.rings.holds_pages()

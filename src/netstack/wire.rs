@@ -7,16 +7,13 @@ use std::task::{Context, Poll, ready};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{IpRepr, TcpPacket, TcpRepr};
 
+use crate::budget::OWED_RESETS;
 use crate::netstack::counters::{Counters, DropReason};
 use crate::tun::{Device, MAX_PACKET_BYTES, SendError};
 
 /// The smallest MTU that is used, whatever the device says: every IPv4 host takes 576 bytes, and the
 /// subtractions of headers below must leave something.
 const MIN_MTU: usize = 576;
-
-/// Resets that the device had no room for and that are sent again. Nothing else repeats a reset, and an
-/// app that misses it waits for ever. Some hundred flows may be aborted at once when a session dies.
-const MAX_OWED: usize = 256;
 
 /// How often one reset is tried before the device is taken to refuse it.
 const MAX_TRIES: u8 = 10;
@@ -120,7 +117,7 @@ impl<D: Device> Wire<D> {
 
     /// Remembers the reset just made, of `len` bytes, to be sent again.
     pub(super) fn owe(&mut self, len: usize) {
-        if self.owed.len() < MAX_OWED {
+        if self.owed.len() < OWED_RESETS {
             self.owed.push_back(Owed { packet: self.buffer[..len].to_vec(), tries: 1 });
         }
     }

@@ -8,5 +8,6 @@ mod device;
 mod handshake;
 mod memory;
 mod peer;
+mod pressure;
 mod rig;
 mod window;

@@ -13,6 +13,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 use super::verifier::{SpkiPin, Verifier};
+use crate::budget::Account;
 
 /// How the connection is encrypted, and whom it trusts.
 #[derive(Clone, Debug)]
@@ -121,6 +122,7 @@ pub enum TlsConfigError {
 pub(in crate::transport) struct Client {
     pub(super) config: Arc<ClientConfig>,
     pub(super) name: ServerName<'static>,
+    pub(super) account: Arc<Account>,
 }
 
 /// Tickets kept in memory: as many as rustls keeps for one server, and there is only one.
@@ -128,7 +130,11 @@ const TICKETS: usize = 8;
 
 impl Client {
     /// Reads the files that `options` name.
-    pub(in crate::transport) fn new(options: &TlsOptions, host: &str) -> Result<Self, TlsConfigError> {
+    pub(in crate::transport) fn new(
+        options: &TlsOptions,
+        host: &str,
+        account: Arc<Account>,
+    ) -> Result<Self, TlsConfigError> {
         let name = options.server_name.as_deref().unwrap_or(host).to_owned();
         let name = ServerName::try_from(name.clone()).map_err(|_| TlsConfigError::ServerName(name))?;
         let provider = Arc::new(ring::default_provider());
@@ -156,7 +162,7 @@ impl Client {
         config.alpn_protocols = options.alpn.iter().map(|name| name.clone().into_bytes()).collect();
         config.enable_sni = !options.disable_sni;
         config.resumption = Resumption::in_memory_sessions(TICKETS);
-        Ok(Self { config: Arc::new(config), name })
+        Ok(Self { config: Arc::new(config), name, account })
     }
 }
 
@@ -241,7 +247,7 @@ mod tests {
         let text = |text: &str| Pem::Text(text.as_bytes().to_vec());
         let not_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         let default = TlsOptions::default;
-        let error = |options: TlsOptions| match Client::new(&options, "example.com") {
+        let error = |options: TlsOptions| match Client::new(&options, "example.com", Arc::default()) {
             Ok(_) => panic!("taken: {options:?}"),
             Err(error) => error,
         };

@@ -12,10 +12,7 @@ use tokio::net::TcpStream;
 use super::buffers::{Inbox, Outbox};
 use super::config::Client;
 use super::stream::TlsConnection;
-
-/// A server's flight, at most. rustls takes messages of up to 64 KiB, and a chain of certificates is a
-/// message; real flights are below 10 KiB.
-const MAX_FLIGHT_BYTES: usize = 128 * 1024;
+use crate::budget::{FLIGHT_BYTES, FLIGHT_STEP_BYTES};
 
 /// Why a handshake failed.
 #[derive(Debug)]
@@ -35,7 +32,7 @@ pub(in crate::transport) async fn handshake(
 ) -> Result<TlsConnection, HandshakeError> {
     let mut tls = UnbufferedClientConnection::new(client.config.clone(), client.name.clone())
         .map_err(HandshakeError::Tls)?;
-    let mut outbox = Outbox::default();
+    let mut outbox = Outbox::new(&client.account);
     let mut input = Vec::new();
     while tls.is_handshaking() {
         let UnbufferedStatus { discard, state } = tls.process_tls_records(&mut input);
@@ -67,7 +64,7 @@ pub(in crate::transport) async fn handshake(
         }
     }
     outbox.encode_all(&mut tls);
-    Ok(TlsConnection::new(tcp, tls, Inbox::new(&input), outbox))
+    Ok(TlsConnection::new(tcp, tls, Inbox::new(&input, &client.account), outbox))
 }
 
 /// Sends the alert that says what was wrong, if the socket takes it now.
@@ -77,10 +74,10 @@ fn tell(tls: &mut UnbufferedClientConnection, mut outbox: Outbox, tcp: &mut TcpS
 }
 
 async fn read_more(tcp: &mut TcpStream, input: &mut Vec<u8>) -> io::Result<()> {
-    if input.len() >= MAX_FLIGHT_BYTES {
+    if input.len() >= FLIGHT_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the server's flight is too long"));
     }
-    input.reserve(4096); // most flights
+    input.reserve_exact(FLIGHT_STEP_BYTES);
     if tcp.read_buf(input).await? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

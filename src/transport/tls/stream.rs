@@ -14,7 +14,7 @@ use rustls::{HandshakeKind, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::super::wire::{BURST_RECORDS, Read, Wire};
+use super::super::wire::{BURST_RECORDS, Progress, Read, SystemWatch, Wire};
 use super::buffers::{Inbox, Outbox, with_read_buffer};
 use super::config::TlsVersion;
 use crate::platform::socket;
@@ -23,8 +23,9 @@ use crate::proto::frame::MAX_RECORD_BYTES;
 /// A TLS connection to the server, its handshake done.
 ///
 /// Between polls it keeps no buffers, except for the beginning of a record (up to 16 KiB), what a paused
-/// reader has not taken (up to 128 KiB of ciphertext) and what the socket has not taken (one burst). Idle it
-/// costs 3.5 KiB, and a copy of the server's certificate chain, which rustls keeps for each connection.
+/// reader has not taken (up to 128 KiB of ciphertext) and what the socket has not taken (one burst); less
+/// when the account of all sessions is used up: a record each. Idle it costs 3.5 KiB, and a copy of the
+/// server's certificate chain, which rustls keeps for each connection.
 pub struct TlsConnection {
     tcp: TcpStream,
     // INVARIANT: after an error it is not given input again.
@@ -135,11 +136,12 @@ impl TlsConnection {
         let mut budget = READ_BUDGET;
         loop {
             let held = self.inbox.bytes().len();
-            if held == buffer.len() {
+            let most = self.inbox.allowance();
+            if held >= most {
                 // Fragments of one message that do not end: tickets and key updates are far smaller.
                 return Poll::Ready(Err(invalid("a handshake message is too long")));
             }
-            let mut room = ReadBuf::new(&mut buffer[held..]);
+            let mut room = ReadBuf::new(&mut buffer[held..most]);
             ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut room))?;
             let count = room.filled().len();
             if count == 0 {
@@ -192,7 +194,7 @@ impl Wire for TlsConnection {
             Poll::Ready(Err(_)) => self.inward = Inward::Failed,
             Poll::Ready(Ok(Read::Paused | Read::More)) | Poll::Pending => return result,
         }
-        self.inbox = Inbox::default();
+        self.inbox.keep(&[], false);
         // An alert may have been made; that it leaves matters to the peer only.
         let _ = self.outbox.poll_flush(&mut self.tcp, cx);
         result
@@ -212,6 +214,10 @@ impl Wire for TlsConnection {
         self.encrypt(plaintext.len(), |write, room| write.encrypt(plaintext, room))
     }
 
+    fn burst_records(&self) -> usize {
+        self.outbox.burst_records()
+    }
+
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.outbox.poll_flush(&mut self.tcp, cx))?;
         self.queued = 0;
@@ -224,10 +230,27 @@ impl Wire for TlsConnection {
             if self.inward != Inward::Failed {
                 self.encrypt(0, |write, room| write.queue_close_notify(room))?;
             }
-            self.inbox = Inbox::default();
+            self.inbox.keep(&[], false);
         }
         ready!(self.poll_flush(cx))?;
         Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        socket::is_in_doubt(self.tcp.as_fd())
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        let written = self.outbox.written();
+        let unacked = socket::unacked_bytes(self.tcp.as_fd())?;
+        let queued = written + self.outbox.waiting();
+        Some(Progress { queued, acknowledged: written.saturating_sub(unacked) })
+    }
+
+    fn watch_by_system(&mut self, watch: SystemWatch) {
+        if let Err(error) = socket::set_keepalive(self.tcp.as_fd(), watch.interval, watch.dead_after) {
+            tracing::debug!(%error, "the system will not watch this connection");
+        }
     }
 }
 

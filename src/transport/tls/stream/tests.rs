@@ -1,6 +1,8 @@
 //! The connection against a server that is driven by hand.
 
+use std::cell::Cell;
 use std::future::poll_fn;
+use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -14,6 +16,7 @@ use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
+use crate::budget::{Account, CONTROL_RECORDS_BYTES, OVERHEAD_BYTES, READ_BYTES, SEALED_RECORD_BYTES};
 use crate::transport::testing::{Lab, Server};
 
 /// Reads until something other than data comes; gives what was read, too.
@@ -317,6 +320,66 @@ async fn two_connections_share_the_thread_s_buffers_without_mixing() {
     flush(&mut wire_a).await;
     assert_eq!(server_a.receive(12).await, b"for a, twice");
     assert_eq!(server_b.receive(5).await, b"for b");
+}
+
+/// Reads one piece a poll until `most` bytes have come, and hands the account's state to `look` each time.
+async fn read_in_pauses(wire: &mut TlsConnection, most: usize, look: impl Fn()) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while bytes.len() < most {
+        let read = poll_fn(|cx| {
+            wire.poll_read(cx, &mut |piece| {
+                bytes.extend_from_slice(piece);
+                false
+            })
+        });
+        assert_eq!(read.await.unwrap(), Read::Paused);
+        look();
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn a_paused_connection_keeps_a_full_read_or_one_record_when_memory_is_short() {
+    let mut generator = StdRng::seed_from_u64(8);
+    let sent = random(&mut generator, 1 << 20);
+    for (limit, most, least) in [(0, SEALED_RECORD_BYTES, 1), (64 << 20, READ_BYTES, READ_BYTES / 2)] {
+        let account = Arc::new(Account::new(limit));
+        let lab = Lab::new().await;
+        let (mut wire, mut server) = lab.wire_on(&account).await;
+        server.queue(&sent);
+        let flood = tokio::spawn(async move {
+            server.flush().await.unwrap();
+            server
+        });
+        let peak = Cell::new(0);
+        let look = || peak.set(peak.get().max(account.held()));
+        assert!(read_in_pauses(&mut wire, sent.len(), look).await == sent, "everything came");
+        assert!((least..=most).contains(&peak.get()), "{} bytes kept", peak.get());
+        drop((wire, flood.await.unwrap()));
+        assert_eq!(account.held(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_costs_a_burst_or_one_record_when_memory_is_short() {
+    for (limit, records) in [(0, 1), (64 << 20, BURST_RECORDS)] {
+        let account = Arc::new(Account::new(limit));
+        let lab = Lab::new().await;
+        let (mut wire, _server) = lab.wire_on(&account).await;
+        loop {
+            assert_eq!(wire.burst_records(), records);
+            for _ in 0..wire.burst_records() {
+                wire.queue_record(&[7; MAX_RECORD_BYTES]).unwrap();
+            }
+            if poll_fn(|cx| Poll::Ready(wire.poll_flush(cx))).await.is_pending() {
+                break;
+            }
+        }
+        let most = records * (MAX_RECORD_BYTES + OVERHEAD_BYTES) + CONTROL_RECORDS_BYTES;
+        assert!((1..=most).contains(&account.held()), "{} bytes kept", account.held());
+        drop(wire);
+        assert_eq!(account.held(), 0);
+    }
 }
 
 #[tokio::test]
