@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::proto::timers::InGo;
+
 /// The longest duration that Go can hold: an i64 of nanoseconds, about 292 years.
 const MAX_NANOS: u64 = i64::MAX.unsigned_abs();
 
@@ -109,40 +111,8 @@ fn decimal(digits: &str) -> u128 {
 
 impl fmt::Display for GoDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nanos = self.0.as_nanos();
-        match nanos {
-            0 => f.write_str("0s"),
-            1..1_000 => write!(f, "{nanos}ns"),
-            1_000..1_000_000 => write_decimal(f, nanos, 1_000, "µs"),
-            1_000_000..1_000_000_000 => write_decimal(f, nanos, 1_000_000, "ms"),
-            _ => {
-                let (hours, minutes) = (self.0.as_secs() / 3600, self.0.as_secs() / 60 % 60);
-                if hours > 0 {
-                    write!(f, "{hours}h")?;
-                }
-                if hours > 0 || minutes > 0 {
-                    write!(f, "{minutes}m")?;
-                }
-                write_decimal(f, nanos % 60_000_000_000, 1_000_000_000, "s")
-            }
-        }
+        InGo(self.0).fmt(f)
     }
-}
-
-/// Writes `nanos / unit` with as many fraction digits as it needs.
-fn write_decimal(f: &mut fmt::Formatter<'_>, nanos: u128, unit: u128, name: &str) -> fmt::Result {
-    write!(f, "{}", nanos / unit)?;
-    let mut fraction = nanos % unit;
-    let mut digit = unit;
-    if fraction > 0 {
-        f.write_str(".")?;
-    }
-    while fraction > 0 {
-        digit /= 10;
-        write!(f, "{}", fraction / digit)?;
-        fraction %= digit;
-    }
-    f.write_str(name)
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ impl Default for Defaults {
     /// For Android and, until measured better, everything else.
     fn default() -> Self {
         const MTU: Mtu = Mtu::new(9000).unwrap();
-        Self { mtu: MTU, memory_limit: 32 << 20, max_sessions: 128 }
+        Self { mtu: MTU, memory_limit: 24 << 20, max_sessions: 128 }
     }
 }
 
@@ -88,7 +88,7 @@ impl Defaults {
     /// For iOS: utun slows down above one mbuf cluster, and an extension lives in 50 MB.
     pub fn ios() -> Self {
         const MTU: Mtu = Mtu::new(4064).unwrap();
-        Self { mtu: MTU, memory_limit: 16 << 20, max_sessions: 64 }
+        Self { mtu: MTU, memory_limit: 12 << 20, max_sessions: 64 }
     }
 }
 

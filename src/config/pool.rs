@@ -24,10 +24,11 @@ pub(super) fn read(outbound: &mut Section<'_>, defaults: &Defaults) -> PoolOptio
     let max_connection_lifetime = duration("max_connection_lifetime", base.max_connection_lifetime);
     let connection_lifetime_jitter = duration("connection_lifetime_jitter", base.connection_lifetime_jitter);
 
+    let ensure_background = count(&outbound.field("ensure_idle_session_background"));
     let mut count = |name, default| count(&outbound.field(name)).unwrap_or(default);
     let min_idle_session = count("min_idle_session", base.min_idle_session);
-    let min_idle_session_for_age = count("min_idle_session_for_age", base.min_idle_session_for_age);
     let ensure_idle_session = count("ensure_idle_session", base.ensure_idle_session);
+    let min_idle_session_for_age = count("min_idle_session_for_age", base.min_idle_session_for_age);
     let ensure_idle_session_create_rate =
         count("ensure_idle_session_create_rate", base.ensure_idle_session_create_rate);
     let max_sessions = count("max_sessions", base.max_sessions);
@@ -43,6 +44,7 @@ pub(super) fn read(outbound: &mut Section<'_>, defaults: &Defaults) -> PoolOptio
         min_idle_session,
         min_idle_session_for_age,
         ensure_idle_session,
+        ensure_idle_session_background: ensure_background.or(base.ensure_idle_session_background),
         ensure_idle_session_create_rate,
         heartbeat: heartbeat.unwrap_or(base.heartbeat),
         heartbeat_background: background.or(match (heartbeat, base.heartbeat_background) {
@@ -99,6 +101,12 @@ fn check(options: &PoolOptions, outbound: &Section<'_>) {
         }
     } else if options.connection_lifetime_jitter >= options.max_connection_lifetime {
         outbound.error("connection_lifetime_jitter", "expected less than max_connection_lifetime");
+    } else if options.min_idle_session_for_age > options.ensure_idle_session {
+        let ensured = options.ensure_idle_session;
+        outbound.warn(
+            "min_idle_session_for_age",
+            format!("sessions past their lifetime are kept: ensure_idle_session replaces {ensured} only"),
+        );
     }
     if options.ensure_idle_session == 0 && options.ensure_idle_session_create_rate > 0 {
         outbound.warn("ensure_idle_session_create_rate", "has no effect: ensure_idle_session is 0");

@@ -48,10 +48,11 @@ impl Preset {
             idle_session_timeout: Duration::from_secs(idle_timeout),
             min_idle_session: min,
             ensure_idle_session: ensure,
+            // The strategies come from a program that knows no background: the same in both.
+            ensure_idle_session_background: (self == Self::Mobile).then_some(0),
             heartbeat: Heartbeat::Every(Duration::from_secs(heartbeat)),
             heartbeat_background: match self {
                 Self::Mobile => Some(Duration::from_secs(270)),
-                // The strategies come from a program that knows no background: one interval for both.
                 Self::HighPerformance
                 | Self::HighAvailability
                 | Self::NatTraversal

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::Defaults;
 use super::section::{Field, Section};
+use crate::budget::MIN_LIMIT_BYTES;
 
 /// The tunnel's interface and the network stack behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub struct TunOptions {
     pub mtu: Mtu,
     /// The interface's addresses; at least one.
     pub addresses: Vec<InterfaceAddress>,
-    /// The budget of the network stack's buffers, in bytes.
+    /// What all buffers of the core may hold together, in bytes; see [`budget`](crate::budget).
     pub memory_limit: usize,
     /// Answer a SYN before the server has opened the stream: faster, but an app sees a refused
     /// connection as one that opens and breaks.
@@ -95,9 +96,9 @@ const DEFAULT_ADDRESSES: [InterfaceAddress; 2] = [
     },
 ];
 
-/// The bounds of `memory_limit`: below a MiB there is no room for the buffers of a few connections,
-/// above a GiB it is a typing error (a 32-bit phone has no more).
-const MEMORY_LIMIT: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 30;
+/// The bounds of `memory_limit`: what can be divided, and a GiB, above which it is a typing error (a 32-bit
+/// phone has no more).
+const MEMORY_LIMIT: std::ops::RangeInclusive<u64> = MIN_LIMIT_BYTES as u64..=1 << 30; // usize has at most 64 bits
 
 impl TunOptions {
     /// What an absent `tun` object means.

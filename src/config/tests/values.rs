@@ -43,7 +43,7 @@ fn the_smallest_config_has_every_default() {
 fn the_platform_gives_the_defaults_that_depend_on_it() {
     let text = minimal(json!({})).to_string();
     let config = parse(&text, &Defaults::ios()).unwrap().config;
-    assert_eq!((config.tun.mtu.get(), config.tun.memory_limit), (4064, 16 << 20));
+    assert_eq!((config.tun.mtu.get(), config.tun.memory_limit), (4064, 12 << 20));
     assert_eq!(config.server.pool.max_sessions, 64);
 
     let explicit = minimal(json!({ "tun": { "mtu": 1500 }, "server": { "max_sessions": 0 } })).to_string();
@@ -58,7 +58,7 @@ fn the_platform_gives_the_defaults_that_depend_on_it() {
 fn every_pool_option_is_read() {
     let server = server(json!({
         "idle_session_check_interval": "1s", "idle_session_timeout": "1h30m", "min_idle_session": 3,
-        "min_idle_session_for_age": 4, "ensure_idle_session": 5, "ensure_idle_session_create_rate": 6,
+        "min_idle_session_for_age": 4, "ensure_idle_session": 5, "ensure_idle_session_create_rate": 6, "ensure_idle_session_background": 1,
         "heartbeat": "7s", "heartbeat_background": "8m", "max_connection_lifetime": "1d",
         "connection_lifetime_jitter": "1.5h", "synack_timeout": "300ms", "max_sessions": 9, "reuse": false,
         "connect_timeout": "2s", "server_port": 8443, "tag": "home", "type": "anytls",
@@ -69,6 +69,7 @@ fn every_pool_option_is_read() {
         min_idle_session: 3,
         min_idle_session_for_age: 4,
         ensure_idle_session: 5,
+        ensure_idle_session_background: Some(1),
         ensure_idle_session_create_rate: 6,
         heartbeat: Heartbeat::Every(Duration::from_secs(7)),
         heartbeat_background: Some(Duration::from_secs(480)),
@@ -181,10 +182,10 @@ fn the_tun_is_read_under_both_families_of_names() {
 
     let theirs = json!({
         "interface_name": "tun7", "mtu": 65535, "address": "10.0.0.2/24", "inet6_address": ["fd00::1/64"],
-        "memory_limit": 1_048_576,
+        "memory_limit": 4_194_304,
     });
     let tun = parse_json(&minimal(json!({ "tun": theirs }))).unwrap().config.tun;
-    assert_eq!((tun.name.as_deref(), tun.mtu, tun.memory_limit), (Some("tun7"), Mtu::MAX, 1 << 20));
+    assert_eq!((tun.name.as_deref(), tun.mtu, tun.memory_limit), (Some("tun7"), Mtu::MAX, 4 << 20));
     assert_eq!(tun.addresses, ["10.0.0.2/24", "fd00::1/64"].map(|text| text.parse().unwrap()));
 }
 
