@@ -55,6 +55,75 @@ pub(crate) fn smoothed_rtt(_: BorrowedFd<'_>) -> Option<Duration> {
     None
 }
 
+/// Whether the kernel has given up on a TCP connection, or is repeating data into silence, without asking the
+/// peer anything.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn is_in_doubt(socket: BorrowedFd<'_>) -> bool {
+    // `tcpi_state`, `tcpi_ca_state`, `tcpi_retransmits`: the first bytes of struct tcp_info (linux/tcp.h).
+    const ESTABLISHED: u8 = 1;
+    let Some([state, _, repeats]) = tcp_option::<3>(socket, libc::TCP_INFO) else { return false };
+    state != ESTABLISHED || repeats >= MANY_REPEATS
+}
+
+/// Whether the kernel has given up on a TCP connection, or is repeating data into silence, without asking the
+/// peer anything.
+#[cfg(any(target_os = "ios", target_os = "macos"))]
+pub(crate) fn is_in_doubt(socket: BorrowedFd<'_>) -> bool {
+    // `tcpi_state` is the first byte (netinet/tcp.h, TCPS_ESTABLISHED in netinet/tcp_fsm.h).
+    const ESTABLISHED: u8 = 4;
+    let info = tcp_option::<{ size_of::<libc::tcp_connection_info>() }>(socket, libc::TCP_CONNECTION_INFO);
+    info.is_some_and(|info| info[0] != ESTABLISHED)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "ios", target_os = "macos")))]
+pub(crate) fn is_in_doubt(_: BorrowedFd<'_>) -> bool {
+    false
+}
+
+/// Repeated in a row without an answer: one may be a lost packet, three take well over a second.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MANY_REPEATS: u8 = 3;
+
+/// Bytes that the peer's kernel has not acknowledged yet; `None` when the system does not say.
+pub(crate) fn unacked_bytes(socket: BorrowedFd<'_>) -> Option<u64> {
+    let mut bytes: libc::c_int = 0;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    // SAFETY: the descriptor is open while it is borrowed, and TIOCOUTQ writes one int, which outlives the call.
+    let status = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ as _, &raw mut bytes) };
+    #[cfg(any(target_os = "ios", target_os = "macos"))]
+    let status = {
+        // size of an int: 4
+        let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+        let value = (&raw mut bytes).cast();
+        // SAFETY: the descriptor is open while it is borrowed; SO_NWRITE writes one int, which outlives the call.
+        unsafe {
+            libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_NWRITE, value, &raw mut length)
+        }
+    };
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "ios", target_os = "macos")))]
+    let status = -1;
+    (status == 0).then(|| u64::try_from(bytes).ok()).flatten()
+}
+
+/// Has the kernel ask after `interval` of silence whether the peer is there, and give up on it, or on data
+/// that it does not acknowledge, after `dead_after`. No interval: it asks nothing.
+pub(crate) fn set_keepalive(
+    socket: BorrowedFd<'_>,
+    interval: Option<Duration>,
+    dead_after: Duration,
+) -> io::Result<()> {
+    let socket = socket2::SockRef::from(&socket);
+    let Some(interval) = interval else { return socket.set_keepalive(false) };
+    // The kernel counts whole seconds.
+    let whole = |span: Duration| span.max(Duration::from_secs(1));
+    let keepalive =
+        socket2::TcpKeepalive::new().with_time(whole(interval)).with_interval(whole(dead_after / 2));
+    socket.set_tcp_keepalive(&keepalive.with_retries(2))?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_user_timeout(Some(dead_after))?;
+    Ok(())
+}
+
 /// The first `N` bytes of a TCP-level option that is a plain struct; `None` when it has fewer.
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "ios", target_os = "macos"))]
 fn tcp_option<const N: usize>(socket: BorrowedFd<'_>, option: libc::c_int) -> Option<[u8; N]> {
@@ -80,6 +149,24 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
+
+    #[test]
+    fn a_watched_connection_asks_in_whole_seconds_and_is_watched_no_more_without_an_interval() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = socket2::SockRef::from(&client);
+        assert!(!socket.keepalive().unwrap());
+        let second = Duration::from_secs(1);
+        set_keepalive(client.as_fd(), Some(second / 10), 20 * second).unwrap();
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), second);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), 10 * second);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 2);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(20 * second));
+        set_keepalive(client.as_fd(), None, 20 * second).unwrap();
+        assert!(!socket.keepalive().unwrap());
+    }
 
     #[test]
     fn a_tcp_connection_has_a_round_trip_and_a_datagram_socket_has_none() {

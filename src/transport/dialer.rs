@@ -19,6 +19,7 @@ use super::race::race;
 use super::resolver::Resolve;
 use super::tls::{Client, HandshakeError, TlsConfigError, TlsConnection, TlsOptions, TlsVersion, handshake};
 use super::wire::Wire;
+use crate::budget::Account;
 use crate::clock::Clock;
 
 /// Where a dial goes, and how long it may take.
@@ -39,6 +40,8 @@ pub struct DialOptions {
     pub keepalive: Option<Duration>,
     /// How the connection is encrypted.
     pub tls: TlsOptions,
+    /// What all sessions may hold together.
+    pub account: Arc<Account>,
 }
 
 impl DialOptions {
@@ -54,6 +57,7 @@ impl DialOptions {
             handshake_timeout: Duration::from_secs(10),
             keepalive: None,
             tls: TlsOptions::default(),
+            account: Arc::default(),
         }
     }
 }
@@ -80,7 +84,7 @@ impl Dialer {
         resolver: Arc<dyn Resolve>,
         clock: Clock,
     ) -> Result<Self, TlsConfigError> {
-        let tls = Client::new(&options.tls, &options.host)?;
+        let tls = Client::new(&options.tls, &options.host, options.account)?;
         let addresses = Addresses::new(options.host, options.port, resolver, options.resolve_timeout, clock);
         Ok(Self {
             addresses,

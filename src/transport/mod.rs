@@ -21,31 +21,47 @@ pub use resolver::{Lookup, Resolve, SystemResolver};
 pub use tls::{
     ClientCertificate, Pem, PinMismatch, SpkiPin, TlsConfigError, TlsConnection, TlsOptions, TlsVersion,
 };
-pub use wire::{BURST_RECORDS, Read as WireRead, Wire};
+pub use wire::{BURST_RECORDS, Progress, Read as WireRead, SystemWatch, Wire};
 
 /// Makes authenticated connections to the one server.
 pub trait Dial: Send + Sync + 'static {
     /// What they are read and written through.
     type Wire: Wire + Unpin;
 
-    /// Connects and sends `authentication` as one record; gives the connection and the round trip measured
-    /// on the way.
+    /// Connects and sends `authentication` as one record; gives the connection, and how long it took.
     ///
     /// # Errors
     /// See [`DialError`].
     fn dial(
         &self,
         authentication: &[u8],
-    ) -> impl Future<Output = Result<(Self::Wire, Duration), DialError>> + Send;
+    ) -> impl Future<Output = Result<(Self::Wire, DialTimes), DialError>> + Send;
+
+    /// The network changed: the next dial resolves anew.
+    fn handle_path_change(&self) {}
 }
 
 impl Dial for Dialer {
     type Wire = TlsConnection;
 
-    async fn dial(&self, authentication: &[u8]) -> Result<(TlsConnection, Duration), DialError> {
+    async fn dial(&self, authentication: &[u8]) -> Result<(TlsConnection, DialTimes), DialError> {
         let Connection { wire, dialed } = Self::dial(self, authentication).await?;
-        Ok((wire, dialed.tcp_connect))
+        let Dialed { tcp_connect: connect, tls_handshake: handshake, .. } = dialed;
+        Ok((wire, DialTimes { connect, handshake }))
     }
+
+    fn handle_path_change(&self) {
+        Self::handle_path_change(self);
+    }
+}
+
+/// How long the steps of a dial took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DialTimes {
+    /// The TCP connect to the address that answered: a first sample of the round trip.
+    pub connect: Duration,
+    /// The TLS handshake, until the authentication had left.
+    pub handshake: Duration,
 }
 
 #[cfg(all(test, feature = "testserver"))]

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::budget::Account;
 use crate::clock::Clock;
 
 /// The name that test certificates are for.
@@ -133,6 +134,14 @@ impl Lab {
     /// A connection whose authentication has been read.
     pub(super) async fn wire(&self) -> (TlsConnection, Server) {
         let (connection, mut server) = self.connect(&dialer(self.options())).await;
+        assert_eq!(server.receive(AUTHENTICATION.len()).await, AUTHENTICATION);
+        (connection.wire, server)
+    }
+
+    /// The same, its buffers on `account`.
+    pub(super) async fn wire_on(&self, account: &Arc<Account>) -> (TlsConnection, Server) {
+        let options = DialOptions { account: Arc::clone(account), ..self.options() };
+        let (connection, mut server) = self.connect(&dialer(options)).await;
         assert_eq!(server.receive(AUTHENTICATION.len()).await, AUTHENTICATION);
         (connection.wire, server)
     }

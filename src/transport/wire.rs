@@ -2,10 +2,9 @@
 
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-/// How many records may be queued before they are flushed. Four full ones make a write of 64 KiB, where a
-/// system call no longer costs anything beside the encryption.
-pub const BURST_RECORDS: usize = 4;
+pub use crate::budget::BURST_RECORDS;
 
 /// A TLS connection: plaintext in, whole records out.
 ///
@@ -38,6 +37,12 @@ pub trait Wire: Send + 'static {
     /// connection has failed or is being closed.
     fn queue_record(&mut self, plaintext: &[u8]) -> io::Result<()>;
 
+    /// How many records should be queued now before they are flushed: fewer than [`BURST_RECORDS`] when
+    /// there is no memory to keep them for a peer that does not read.
+    fn burst_records(&self) -> usize {
+        BURST_RECORDS
+    }
+
     /// Writes what is queued, all records in one system call; ready when all of it is in the kernel.
     ///
     /// # Errors
@@ -50,6 +55,38 @@ pub trait Wire: Send + 'static {
     /// # Errors
     /// What the socket says.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Whether the system already knows, or fears, that the peer is gone; nothing is sent to find out.
+    fn is_in_doubt(&self) -> bool {
+        false
+    }
+
+    /// How far what was written has got; `None` when the system does not say.
+    fn progress(&self) -> Option<Progress> {
+        None
+    }
+
+    /// Has the system watch the peer, for one that answers no heartbeats. Best effort: a system that cannot
+    /// leaves the connection as it is.
+    fn watch_by_system(&mut self, _: SystemWatch) {}
+}
+
+/// How far what was written has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes queued since the connection was made, whether they have left or not.
+    pub queued: u64,
+    /// Of those, the bytes that the peer's system has acknowledged.
+    pub acknowledged: u64,
+}
+
+/// How the system watches a silent peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SystemWatch {
+    /// The silence after which it asks (TCP keepalive); `None` for not at all.
+    pub interval: Option<Duration>,
+    /// How long a peer that does not answer, or does not acknowledge, is waited for (`TCP_USER_TIMEOUT`).
+    pub dead_after: Duration,
 }
 
 /// Why [`Wire::poll_read`] returned.
