@@ -60,6 +60,10 @@ impl Alarm {
             return Poll::Pending;
         };
         loop {
+            if clock.now() >= due {
+                *self = Self::default(); // be it that tokio's clock has not got there: the device may have slept
+                return Poll::Ready(());
+            }
             if self.deadline != deadline || self.sleep.is_none() {
                 let wait = due.since(clock.now());
                 match &mut self.sleep {
@@ -71,10 +75,6 @@ impl Alarm {
             let Some(sleep) = &mut self.sleep else { return Poll::Pending };
             ready!(sleep.as_mut().poll(cx));
             self.deadline = None;
-            if clock.now() >= due {
-                self.sleep = None;
-                return Poll::Ready(());
-            }
         }
     }
 }

@@ -55,6 +55,7 @@ fn client_with(server: &Server, password: &str, tls: TlsOptions) -> Client<Diale
         password: PasswordHash::of(password),
         scheme: Arc::new(Scheme::default_scheme()),
         clock: Clock::Boot,
+        account: Arc::default(),
     };
     Client::new(dialer, options)
 }

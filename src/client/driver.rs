@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 
-use super::link::Link;
+use super::counters::Counters;
+use super::link::{Link, LinkState};
 use crate::clock::Alarm;
 use crate::proto::frame::MAX_RECORD_BYTES;
-use crate::proto::session::{Event, Record, SessionError};
-use crate::transport::{BURST_RECORDS, Wire, WireRead};
+use crate::proto::session::{Event, Record, Session, SessionCounters, SessionError};
+use crate::transport::{Wire, WireRead};
 
 /// How long a session that we end may take to say goodbye to a peer that does not read.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -31,8 +32,19 @@ pub(crate) struct Driver<W, F> {
     record: Vec<u8>,
     events: Vec<Event>,
     wakers: Vec<Waker>,
+    uplink: Option<Uplink>,
+    /// Where the session's counters are added up, and what of them is there.
+    totals: Option<(Arc<Counters>, SessionCounters)>,
     /// Why the session has ended; set while the goodbye is under way.
     ending: Option<SessionError>,
+}
+
+/// What was still on its way when a heartbeat was asked for. On a slow network, megabytes may stand before it
+/// in the system's buffer: as long as they move, its answer is not late.
+struct Uplink {
+    /// Where the heartbeat's own bytes end; `None` as long as they wait for their turn.
+    mark: Option<u64>,
+    acknowledged: u64,
 }
 
 impl<W: Wire + Unpin, F: FnMut(Event) + Unpin> Driver<W, F> {
@@ -46,8 +58,16 @@ impl<W: Wire + Unpin, F: FnMut(Event) + Unpin> Driver<W, F> {
             record: Vec::new(),
             events: Vec::new(),
             wakers: Vec::new(),
+            uplink: None,
+            totals: None,
             ending: None,
         }
+    }
+
+    /// Adds the session's counters to `totals` as they move.
+    pub(super) fn counting(mut self, totals: Arc<Counters>) -> Self {
+        self.totals = Some((totals, SessionCounters::default()));
+        self
     }
 
     /// Reads, times out and writes, as far as all of that goes without waiting; true to be called again soon.
@@ -57,7 +77,7 @@ impl<W: Wire + Unpin, F: FnMut(Event) + Unpin> Driver<W, F> {
         let now = clock.now();
         let mut state = link.lock();
         state.register_driver(cx);
-        let session = &mut state.session;
+        let LinkState { session, errands, .. } = &mut *state;
 
         let mut again = false;
         if session.wants_input() {
@@ -72,12 +92,26 @@ impl<W: Wire + Unpin, F: FnMut(Event) + Unpin> Driver<W, F> {
                 Poll::Ready(Err(error)) => session.handle_end(Err(error), now),
             }
         }
+        if std::mem::take(&mut errands.inspect) && self.wire.is_in_doubt() {
+            session.fail(SessionError::NoAnswer);
+        }
+        if let Some(watch) = errands.watch.take() {
+            self.wire.watch_by_system(watch);
+        }
+        if session.heart_deadline().is_some_and(|due| due <= now) && self.is_uplink_moving() {
+            session.excuse_heart(now);
+        }
         if session.poll_timeout().is_some_and(|due| due <= now) {
+            let progress = self.wire.progress();
+            session.set_delivered(progress.is_none_or(|progress| progress.acknowledged >= progress.queued));
             session.handle_timeout(now);
         }
         loop {
             match self.wire.poll_flush(cx) {
-                Poll::Pending => break,
+                Poll::Pending => {
+                    self.record = Vec::new(); // a peer that does not read costs no more than it must
+                    break;
+                }
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
                     session.handle_end(Err(error), now);
@@ -93,24 +127,52 @@ impl<W: Wire + Unpin, F: FnMut(Event) + Unpin> Driver<W, F> {
                 }
             }
         }
+        self.mark_uplink(session);
         if self.alarm.poll(cx, session.poll_timeout(), clock).is_ready() {
             again = true;
         }
         self.ending = session.failure().cloned();
+        if let Some((totals, added)) = &mut self.totals {
+            let counters = session.counters();
+            totals.add_session(added, &counters);
+            *added = counters;
+        }
 
         while let Some(event) = state.session.poll_event() {
             match state.take_waiting(event) {
                 Ok(waker) => self.wakers.extend(waker),
-                Err(Event::Idle) if self.ending.is_some() => {} // idle, and dead
+                Err(Event::Released | Event::Alive) if self.ending.is_some() => {} // and dead
                 Err(event) => self.events.push(event),
             }
         }
         again
     }
 
+    /// Remembers where a heartbeat ends that has just been asked for.
+    fn mark_uplink(&mut self, session: &Session) {
+        if session.heart_deadline().is_none() {
+            self.uplink = None;
+            return;
+        }
+        if self.uplink.as_ref().is_some_and(|uplink| uplink.mark.is_some()) {
+            return;
+        }
+        let Some(progress) = self.wire.progress() else { return };
+        let mark = (!session.is_heart_queued()).then_some(progress.queued);
+        let acknowledged = self.uplink.as_ref().map_or(progress.acknowledged, |uplink| uplink.acknowledged);
+        self.uplink = Some(Uplink { mark, acknowledged });
+    }
+
+    /// Whether the peer has acknowledged more of what stands before the heartbeat since the last look.
+    fn is_uplink_moving(&mut self) -> bool {
+        let (Some(uplink), Some(progress)) = (&mut self.uplink, self.wire.progress()) else { return false };
+        let before = std::mem::replace(&mut uplink.acknowledged, progress.acknowledged);
+        before < progress.acknowledged && uplink.mark.is_none_or(|mark| progress.acknowledged < mark)
+    }
+
     /// Encrypts what may leave in one write; false when nothing waits.
-    fn queue_burst(&mut self, session: &mut crate::proto::session::Session) -> std::io::Result<bool> {
-        for queued in 0..BURST_RECORDS {
+    fn queue_burst(&mut self, session: &mut Session) -> std::io::Result<bool> {
+        for queued in 0..self.wire.burst_records() {
             let Some(kind) = session.poll_record(&mut self.rng, &mut self.record) else {
                 if self.record.capacity() > 0 {
                     self.record = Vec::new(); // idle: nothing to build a record for

@@ -12,6 +12,12 @@ pub enum OpenError {
     /// The session was there, the stream was not.
     #[error(transparent)]
     Stream(StreamError),
+    /// There was no network, and none came back in time.
+    #[error("no network")]
+    Offline,
+    /// There are as many sessions as `max_sessions` allows, and none came free in time.
+    #[error("all sessions are in use")]
+    Busy,
     /// The client was stopped.
     #[error("stopped")]
     Stopped,

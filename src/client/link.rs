@@ -7,8 +7,10 @@ use std::task::{Context, Poll, Waker};
 use crate::clock::Clock;
 use crate::proto::frame::StreamId;
 use crate::proto::session::{Event, Read, Session, SessionError, StreamError};
+use crate::proto::settings::PeerVersion;
 use crate::proto::target::Target;
 use crate::proto::timers::Moment;
+use crate::transport::SystemWatch;
 
 /// The session behind its lock. Sections are short and never wait; wakers are called after it is released.
 #[derive(Debug)]
@@ -20,14 +22,30 @@ pub(crate) struct Link {
 #[derive(Debug)]
 pub(super) struct LinkState {
     pub(super) session: Session,
+    /// What the driver is to see to on the connection below, in its next turn.
+    pub(super) errands: Errands,
     driver: Option<Waker>,
     readers: HashMap<StreamId, Waker>,
     writers: HashMap<StreamId, Waker>,
 }
 
+#[derive(Debug, Default)]
+pub(super) struct Errands {
+    /// End the session if the system has doubts about the peer.
+    pub(super) inspect: bool,
+    /// Have the system watch the peer.
+    pub(super) watch: Option<SystemWatch>,
+}
+
 impl Link {
     pub(crate) fn new(session: Session, clock: Clock) -> Arc<Self> {
-        let state = LinkState { session, driver: None, readers: HashMap::new(), writers: HashMap::new() };
+        let state = LinkState {
+            session,
+            errands: Errands::default(),
+            driver: None,
+            readers: HashMap::new(),
+            writers: HashMap::new(),
+        };
         Arc::new(Self { clock, state: Mutex::new(state) })
     }
 
@@ -113,6 +131,12 @@ impl Link {
         self.with(|state, _| state.release(id, Session::abort));
     }
 
+    /// Server: how many streams are open.
+    #[cfg(feature = "testserver")]
+    pub(crate) fn stream_count(&self) -> usize {
+        self.lock().session.stream_count()
+    }
+
     /// Server: tells the client that the stream's target was reached.
     #[cfg(feature = "testserver")]
     pub(crate) fn accept(&self, id: StreamId) {
@@ -123,6 +147,51 @@ impl Link {
     #[cfg(feature = "testserver")]
     pub(crate) fn refuse(&self, id: StreamId, reason: &str) {
         self.with(|state, _| state.session.refuse(id, reason));
+    }
+
+    /// Asks the peer for a sign of life; see [`Session::beat`].
+    pub(super) fn beat(&self) {
+        self.with(|state, now| state.session.beat(now));
+    }
+
+    /// Finds out whether the peer is there: first what the system knows of it, then by asking; see
+    /// [`Session::probe`].
+    pub(super) fn probe(&self) {
+        self.with(|state, now| {
+            state.errands.inspect = true;
+            state.session.probe(now);
+        });
+    }
+
+    /// The device has left the network that the session was made on; see [`Session::strand`].
+    pub(super) fn strand(&self) {
+        self.with(|state, _| state.session.strand());
+    }
+
+    /// Another session has shown which version the peer speaks; see [`Session::learn_version`].
+    pub(super) fn learn_version(&self, version: PeerVersion) {
+        let mut state = self.lock();
+        if state.session.peer().is_none() {
+            state.session.learn_version(version);
+            let driver = state.driver.clone();
+            drop(state);
+            wake(driver);
+        }
+    }
+
+    /// Has the system watch the peer.
+    pub(super) fn watch_by_system(&self, watch: SystemWatch) {
+        self.with(|state, _| state.errands.watch = Some(watch));
+    }
+
+    /// There is a network, or none; see [`Session::set_online`].
+    pub(super) fn set_online(&self, is_online: bool) {
+        self.with(|state, _| state.session.set_online(is_online));
+    }
+
+    /// Has the driver look at its clock: the device has slept.
+    pub(super) fn wake(&self) {
+        self.with(|_, _| ());
     }
 
     /// Ends the session.
@@ -168,7 +237,11 @@ impl LinkState {
         match event {
             Event::Readable(id) => Ok(self.readers.remove(&id)),
             Event::Writable(id) => Ok(self.writers.remove(&id)),
-            Event::Incoming(_) | Event::PeerVersion(_) | Event::SchemeUpdate(_) | Event::Idle => Err(event),
+            Event::Incoming(_)
+            | Event::PeerVersion(_)
+            | Event::SchemeUpdate(_)
+            | Event::Released
+            | Event::Alive => Err(event),
         }
     }
 

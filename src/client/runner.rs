@@ -1,4 +1,4 @@
-//! Does what the pool decides: dials, grants, closes.
+//! Does what the pool decides: dials, grants, asks for heartbeats, closes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -7,119 +7,37 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+use tracing::debug_span;
 
+use super::counters::{Counted, Counters};
 use super::driver::Driver;
+use super::lease::{Lease, Request};
 use super::link::Link;
-use super::{ClientOptions, OpenError, Stream};
+use super::status::{ClientStatus, SessionInfo};
+use super::{ClientOptions, OpenError};
+use crate::budget::Account;
 use crate::clock::{Alarm, Clock};
 use crate::entropy;
 use crate::proto::auth::{PasswordHash, put_authentication};
 use crate::proto::padding::Scheme;
-use crate::proto::pool::{Action, Pool, SessionSeq, Ticket, Want};
-use crate::proto::session::{
-    Event, Session, SessionCounters, SessionError, SessionOptions, Side, StreamError,
-};
+use crate::proto::pool::{Action, Conditions, DialId, Pool, PoolOptions, Refusal, SessionSeq, Ticket, Want};
+use crate::proto::session::{Event, Session, SessionError, SessionOptions, Side};
 use crate::proto::settings::PeerVersion;
-use crate::proto::target::Target;
 use crate::proto::timers::Moment;
 use crate::task::Tasks;
-use crate::transport::{Dial, DialError};
+use crate::transport::{Dial, DialError, DialTimes, SystemWatch};
 
-/// What a client has counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ClientStats {
-    /// Sessions made.
-    pub dialed: u64,
-    /// Dials that failed, and sessions refused right after authentication.
-    pub dials_failed: u64,
-    /// Streams that were given a session which had served another.
-    pub reused: u64,
-    /// Streams opened a second time because their pooled session was dead.
-    pub retried: u64,
-    /// Sessions that serve no stream now.
-    pub idle: u64,
-    /// Sessions that serve a stream now.
-    pub active: u64,
-    /// Bytes of apps sent.
-    pub sent_bytes: u64,
-    /// Bytes for apps received.
-    pub received_bytes: u64,
-    /// Padding sent.
-    pub padding_bytes: u64,
-}
-
-/// A session taken from the pool for one stream. Dropping it unused gives it back.
-pub(super) struct Lease<D: Dial> {
-    runner: Arc<Runner<D>>,
-    seq: SessionSeq,
-    link: Arc<Link>,
-    pub(super) reused: bool,
-    /// Once a stream was opened, its end gives the session back.
-    used: bool,
-}
-
-impl<D: Dial> Lease<D> {
-    /// Opens the stream that the lease is for, and waits for the server's answer.
-    pub(super) async fn open(mut self, target: &Target, first: &[u8]) -> Result<Stream, StreamError> {
-        self.used = true;
-        let stream = Stream::open(Arc::clone(&self.link), target, first)?;
-        match stream.opened().await {
-            Ok(()) if self.reused && self.link.lock().session.peer() == Some(PeerVersion::V1) => {
-                Ok(stream.unproven())
-            }
-            Ok(()) => Ok(stream),
-            Err(error) => {
-                stream.abort();
-                if matches!(error, StreamError::SessionFull(_)) {
-                    self.runner.lock().answers_fin = true;
-                }
-                Err(error)
-            }
-        }
-    }
-}
-
-impl<D: Dial> Drop for Lease<D> {
-    fn drop(&mut self) {
-        if !self.used {
-            self.runner.with(|state, now| state.pool.handle_returned(self.seq, now));
-        }
-    }
-}
-
-/// A request under way; dropping it withdraws the request.
-struct Request<'a, D: Dial> {
-    runner: &'a Arc<Runner<D>>,
-    ticket: Ticket,
-    grant: oneshot::Receiver<Result<Lease<D>, OpenError>>,
-    done: bool,
-}
-
-impl<D: Dial> Request<'_, D> {
-    async fn granted(mut self) -> Result<Lease<D>, OpenError> {
-        let grant = (&mut self.grant).await;
-        self.done = true;
-        grant.unwrap_or(Err(OpenError::Stopped))
-    }
-}
-
-impl<D: Dial> Drop for Request<'_, D> {
-    fn drop(&mut self) {
-        if !self.done {
-            self.runner.with(|state, _| {
-                state.waiting.remove(&self.ticket);
-                state.pool.cancel(self.ticket);
-            });
-        }
-    }
-}
+/// How long the system waits for a server of version 1 that is silent: as long as the slowest heartbeat,
+/// asked for twice.
+const SYSTEM_PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) struct Runner<D: Dial> {
     dial: D,
     password: PasswordHash,
     clock: Clock,
-    synack_timeout: Option<Duration>,
+    shown: Arc<Shown>,
+    account: Arc<Account>,
     state: Mutex<State<D>>,
     tasks: Tasks,
 }
@@ -128,6 +46,7 @@ struct State<D: Dial> {
     pool: Pool,
     sessions: HashMap<SessionSeq, Arc<Link>>,
     waiting: HashMap<Ticket, oneshot::Sender<Result<Lease<D>, OpenError>>>,
+    synack_timeout: Option<Duration>,
     /// What sessions from now on pad by.
     scheme: Arc<Scheme>,
     /// The last scheme that was refused: one warning is enough.
@@ -136,45 +55,72 @@ struct State<D: Dial> {
     peer: Option<PeerVersion>,
     /// Whether the server has refused a stream because it still counted one that it had ended itself.
     answers_fin: bool,
-    last_error: Option<OpenError>,
+    is_proven: bool,
+    last_error: Option<DialError>,
     rng: StdRng,
     /// Who runs the pool's timer, and for when it is set.
     timer: Option<Waker>,
-    stats: ClientStats,
+    timer_for: Option<Moment>,
+    /// What the outside has been shown.
+    counted: Counted,
     stopped: bool,
 }
 
+/// What a client shows of itself; outlives its runner.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    pub(super) counters: Arc<Counters>,
+    pub(super) status: watch::Sender<ClientStatus>,
+}
+
+/// What an action asks of a session: done when the state is not locked any more.
+enum Errand {
+    Beat,
+    Probe,
+    End,
+}
+
 impl<D: Dial> Runner<D> {
-    pub(super) fn start(dial: D, options: ClientOptions) -> Arc<Self> {
-        let ClientOptions { pool, password, scheme, clock } = options;
-        let synack_timeout = pool.synack_timeout;
+    /// A runner that counts on where another has stopped, if `shown` is that one's.
+    pub(super) fn start(
+        dial: D,
+        options: ClientOptions,
+        conditions: Conditions,
+        shown: Arc<Shown>,
+    ) -> Arc<Self> {
+        let ClientOptions { pool, password, scheme, clock, account } = options;
         let state = State {
-            pool: Pool::new(pool),
+            synack_timeout: pool.synack_timeout,
+            pool: Pool::new(pool, clock.now()),
             sessions: HashMap::new(),
             waiting: HashMap::new(),
             scheme,
             refused_scheme: Vec::new(),
             peer: None,
             answers_fin: false,
+            is_proven: false,
             last_error: None,
             rng: entropy::generator(),
             timer: None,
-            stats: ClientStats::default(),
+            timer_for: None,
+            counted: Counted::default(),
             stopped: false,
         };
         let runner = Arc::new(Self {
             dial,
             password,
             clock,
-            synack_timeout,
+            shown,
+            account,
             state: Mutex::new(state),
             tasks: Tasks::new(),
         });
         runner.tasks.spawn("pool timer", run_timer(Arc::downgrade(&runner), clock));
+        runner.with(|state, now| state.pool.set_conditions(conditions, now)); // it has dials to make
         runner
     }
 
-    /// Waits for a session that is the caller's alone.
+    /// Waits for a session.
     pub(super) async fn lease(self: &Arc<Self>, want: Want) -> Result<Lease<D>, OpenError> {
         let (sender, grant) = oneshot::channel();
         let ticket = self.with(|state, now| {
@@ -182,27 +128,125 @@ impl<D: Dial> Runner<D> {
             state.waiting.insert(ticket, sender);
             ticket
         });
-        Request { runner: self, ticket, grant, done: false }.granted().await
+        Request { runner: self, ticket, grant, is_done: false }.granted().await
+    }
+
+    pub(super) fn withdraw(self: &Arc<Self>, ticket: Ticket) {
+        self.with(|state, _| {
+            state.waiting.remove(&ticket);
+            state.pool.cancel(ticket);
+        });
+    }
+
+    pub(super) fn give_back(self: &Arc<Self>, seq: SessionSeq) {
+        self.with(|state, now| state.pool.handle_returned(seq, now));
+    }
+
+    pub(super) fn handle_refused_sharing(self: &Arc<Self>) {
+        self.with(|state, _| state.pool.handle_refused_sharing());
+    }
+
+    pub(super) fn handle_shared(self: &Arc<Self>) {
+        self.with(|state, now| state.pool.handle_shared(now));
+    }
+
+    pub(super) fn handle_unclear_sharing(self: &Arc<Self>) {
+        self.with(|state, now| state.pool.handle_unclear_sharing(now));
+    }
+
+    pub(super) fn answer_fins(&self) {
+        self.lock().answers_fin = true;
     }
 
     pub(super) fn count_retry(&self) {
-        self.lock().stats.retried += 1;
+        Counters::count(&self.shown.counters.retried);
     }
 
-    pub(super) fn stats(&self) -> ClientStats {
-        let state = self.lock();
-        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        let mut stats = ClientStats {
-            idle: count(state.pool.idle_count()),
-            active: count(state.pool.leased_count()),
-            ..state.stats
-        };
-        let links: Vec<_> = state.sessions.values().cloned().collect();
+    pub(super) fn set_conditions(self: &Arc<Self>, conditions: Conditions) {
+        for link in self.lock().links() {
+            link.set_online(conditions.is_online);
+        }
+        self.with(|state, now| state.pool.set_conditions(conditions, now));
+        self.watch_by_system();
+    }
+
+    /// The phone may have slept, and no timer with it.
+    pub(super) fn wake(&self) {
+        let mut state = self.lock();
+        let (timer, links) = (state.timer.take(), state.links());
         drop(state);
         for link in links {
-            stats.add(link.lock().session.counters());
+            link.wake();
         }
-        stats
+        if let Some(timer) = timer {
+            timer.wake();
+        }
+    }
+
+    pub(super) fn name_path(self: &Arc<Self>, name: &str) {
+        self.with(|state, _| state.pool.name_path(name));
+    }
+
+    pub(super) fn handle_path_change(self: &Arc<Self>, name: &str) {
+        self.dial.handle_path_change();
+        let links = self.with(|state, now| {
+            state.is_proven = false;
+            state.last_error = None;
+            state.pool.handle_path_change(name, now);
+            state.links()
+        });
+        for link in links {
+            link.strand();
+        }
+    }
+
+    pub(super) fn set_options(self: &Arc<Self>, options: PoolOptions) {
+        self.with(|state, now| {
+            state.synack_timeout = options.synack_timeout;
+            state.pool.set_options(options, now);
+        });
+        self.watch_by_system();
+    }
+
+    /// A server of version 1 answers no heartbeats: the system is to watch it, about as often.
+    fn watch_by_system(&self) {
+        let state = self.lock();
+        let watch = state.system_watch();
+        let links = if state.peer == Some(PeerVersion::V1) { state.links() } else { Vec::new() };
+        drop(state);
+        for link in links {
+            link.watch_by_system(watch);
+        }
+    }
+
+    pub(super) fn sessions(&self) -> Vec<SessionInfo> {
+        let now = self.clock.now();
+        let state = self.lock();
+        let links: Vec<_> = state
+            .sessions
+            .iter()
+            .filter_map(|(&seq, link)| Some((seq, Arc::clone(link), state.pool.ages(seq, now)?)))
+            .collect();
+        drop(state);
+        let mut sessions: Vec<_> = links
+            .into_iter()
+            .map(|(seq, link, (age, idle))| {
+                let session = &link.lock().session;
+                SessionInfo {
+                    seq,
+                    age,
+                    silent: now.since(session.pulse().heard()),
+                    idle,
+                    round_trip: session.round_trip(),
+                    streams: session.stream_count(),
+                    peer: session.peer(),
+                    padding_md5: session.scheme().md5_hex().to_owned(),
+                    counters: session.counters(),
+                }
+            })
+            .collect();
+        sessions.sort_by_key(|session| session.seq);
+        sessions
     }
 
     pub(super) async fn stop(self: &Arc<Self>) {
@@ -216,7 +260,13 @@ impl<D: Dial> Runner<D> {
         }
         self.tasks.cancel("dial");
         self.tasks.cancel("pool timer");
+        self.tasks.cancel("latency");
         self.tasks.join().await;
+    }
+
+    /// Runs a measurement with the sessions' tasks, wherever it is asked for.
+    pub(super) fn spawn_measurement(&self, measurement: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn("latency", measurement);
     }
 
     fn lock(&self) -> MutexGuard<'_, State<D>> {
@@ -226,16 +276,21 @@ impl<D: Dial> Runner<D> {
     /// Changes the state, then carries out what the pool has decided.
     fn with<T>(self: &Arc<Self>, change: impl FnOnce(&mut State<D>, Moment) -> T) -> T {
         let mut state = self.lock();
-        let before = state.pool.poll_timeout();
         let result = change(&mut state, self.clock.now());
-        let mut ended = Vec::new();
+        let mut errands = Vec::new();
         while let Some(action) = state.pool.poll_action() {
-            self.carry_out(&mut state, action, &mut ended);
+            self.carry_out(&mut state, action, &mut errands);
         }
-        let timer = if state.pool.poll_timeout() == before { None } else { state.timer.take() };
+        self.show(&mut state);
+        let due = state.pool.poll_timeout();
+        let timer = if state.timer_for == due { None } else { state.timer.take() };
         drop(state);
-        for link in ended {
-            link.fail(SessionError::Closed);
+        for (link, errand) in errands {
+            match errand {
+                Errand::Beat => link.beat(),
+                Errand::Probe => link.probe(),
+                Errand::End => link.fail(SessionError::Closed),
+            }
         }
         if let Some(timer) = timer {
             timer.wake();
@@ -243,77 +298,144 @@ impl<D: Dial> Runner<D> {
         result
     }
 
-    fn carry_out(self: &Arc<Self>, state: &mut State<D>, action: Action, ended: &mut Vec<Arc<Link>>) {
+    fn carry_out(
+        self: &Arc<Self>,
+        state: &mut State<D>,
+        action: Action,
+        errands: &mut Vec<(Arc<Link>, Errand)>,
+    ) {
         match action {
-            Action::Dial => {
-                self.tasks.spawn("dial", Arc::clone(self).dial());
+            Action::Dial(dial) => {
+                self.tasks.spawn("dial", Arc::clone(self).dial(dial));
             }
-            Action::Grant { ticket, seq, reused } => {
-                state.stats.reused += u64::from(reused);
+            Action::CancelDials => self.tasks.cancel("dial"),
+            Action::Grant { ticket, seq, reused, is_pooled, is_shared } => {
+                if reused {
+                    Counters::count(&self.shown.counters.reused);
+                }
                 let sender = state.waiting.remove(&ticket);
                 let link = state.sessions.get(&seq).cloned();
                 let (Some(sender), Some(link)) = (sender, link) else {
                     debug_assert!(false, "the pool grants only what it was told of");
                     return;
                 };
-                let lease = Lease { runner: Arc::clone(self), seq, link, reused, used: false };
-                if let Err(Ok(mut lease)) = sender.send(Ok(lease)) {
-                    lease.used = true; // it is given back here, under the lock
-                    state.pool.handle_returned(seq, self.clock.now());
+                let lease = Lease::new(Arc::clone(self), seq, link, is_pooled, is_shared);
+                if let Err(Ok(lease)) = sender.send(Ok(lease)) {
+                    lease.forget(); // it is given back here, under the lock
+                    let now = self.clock.now();
+                    if is_shared {
+                        state.pool.handle_unclear_sharing(now);
+                    }
+                    state.pool.handle_returned(seq, now);
                 }
             }
-            Action::Fail { ticket } => {
-                let error = if state.stopped { None } else { state.last_error.clone() };
+            Action::Fail { ticket, why } => {
+                let error = match why {
+                    _ if state.stopped => OpenError::Stopped,
+                    Refusal::Dial => state.last_error.clone().map_or(OpenError::Stopped, OpenError::Dial),
+                    Refusal::Offline => OpenError::Offline,
+                    Refusal::Busy => OpenError::Busy,
+                    Refusal::Closed => OpenError::Stopped,
+                };
                 if let Some(sender) = state.waiting.remove(&ticket) {
-                    let _gave_up = sender.send(Err(error.unwrap_or(OpenError::Stopped)));
+                    let _gave_up = sender.send(Err(error));
                 }
             }
+            Action::Beat(seq) => errands.extend(state.link(seq).map(|link| (link, Errand::Beat))),
+            Action::Probe(seq) => errands.extend(state.link(seq).map(|link| (link, Errand::Probe))),
             Action::Close { seq, reason } => {
-                tracing::debug!(seq = seq.0, ?reason, "closing session");
-                ended.extend(state.sessions.remove(&seq));
+                tracing::trace!(seq = seq.0, ?reason, "closing session");
+                errands.extend(state.sessions.remove(&seq).map(|link| (link, Errand::End)));
             }
         }
     }
 
-    async fn dial(self: Arc<Self>) {
+    /// Shows the outside what has become of the state.
+    fn show(&self, state: &mut State<D>) {
+        let pool = &state.pool;
+        let (idle, active, dialing) = (pool.idle_count(), pool.leased_count(), pool.dialing_count());
+        let counted = Counted::new([idle, active, dialing], pool.counters());
+        if counted != state.counted {
+            self.shown.counters.move_on(&state.counted, &counted);
+            state.counted = counted;
+        }
+        if state.stopped {
+            return; // another runner may have taken over
+        }
+        self.shown.status.send_if_modified(|shown| {
+            let status = ClientStatus {
+                is_proven: state.is_proven,
+                sessions: idle + active,
+                dialing,
+                failures: pool.failures(),
+                retry_at: pool.retry_at(),
+                last_error: state.last_error.clone(),
+            };
+            let is_news = !status.is_same(shown);
+            if is_news {
+                *shown = status;
+            }
+            is_news
+        });
+    }
+
+    async fn dial(self: Arc<Self>, dial: DialId) {
+        match self.connect().await {
+            Ok((wire, times)) => self.adopt(dial, wire, times.connect),
+            Err(error) => {
+                tracing::debug!(%error, "dial failed");
+                self.with(|state, now| {
+                    self.shown.counters.count_failed_dial(error.kind());
+                    state.is_proven = false;
+                    state.last_error = Some(error);
+                    let State { pool, rng, .. } = state;
+                    pool.handle_dial_failed(dial, now, rng);
+                });
+            }
+        }
+    }
+
+    /// An authenticated connection.
+    pub(super) async fn connect(&self) -> Result<(D::Wire, DialTimes), DialError> {
         let mut block = Vec::new();
         {
             let mut state = self.lock();
             let State { scheme, rng, .. } = &mut *state;
             put_authentication(&mut block, &self.password, scheme.authentication_padding(rng));
         }
-        match self.dial.dial(&block).await {
-            Ok((wire, round_trip)) => self.adopt(wire, round_trip),
-            Err(error) => {
-                tracing::debug!(%error, "dial failed");
-                self.with(|state, now| {
-                    state.stats.dials_failed += 1;
-                    state.last_error = Some(OpenError::Dial(error));
-                    state.pool.handle_dial_failed(now);
-                });
-            }
-        }
+        self.dial.dial(&block).await
+    }
+
+    /// A session on a new connection.
+    pub(super) fn session(&self, round_trip: Duration) -> (Arc<Link>, StdRng) {
+        let mut state = self.lock();
+        let options = SessionOptions {
+            scheme: Arc::clone(&state.scheme),
+            peer: state.peer,
+            round_trip,
+            synack_timeout: state.synack_timeout,
+            answers_fin: state.answers_fin,
+            account: Arc::clone(&self.account),
+        };
+        let session = Session::new(Side::Client, options, self.clock.now());
+        (Link::new(session, self.clock), StdRng::from_rng(&mut state.rng))
     }
 
     /// Makes a session of a new connection.
-    fn adopt(self: &Arc<Self>, wire: D::Wire, round_trip: Duration) {
-        let (seq, link, rng) = self.with(|state, now| {
-            let options = SessionOptions {
-                scheme: Arc::clone(&state.scheme),
-                peer: state.peer,
-                round_trip,
-                synack_timeout: self.synack_timeout,
-                answers_fin: state.answers_fin,
-            };
-            let link = Link::new(Session::new(Side::Client, options, now), self.clock);
-            let seq = state.pool.handle_dialed(now);
+    fn adopt(self: &Arc<Self>, dial: DialId, wire: D::Wire, round_trip: Duration) {
+        let (link, rng) = self.session(round_trip);
+        let pulse = Arc::clone(link.lock().session.pulse());
+        let seq = self.with(|state, now| {
+            let seq = state.pool.handle_dialed(dial, pulse, round_trip, now, &mut state.rng)?;
             state.sessions.insert(seq, Arc::clone(&link));
-            state.stats.dialed += 1;
+            Counters::count(&self.shown.counters.dialed);
             if state.peer == Some(PeerVersion::V1) {
+                link.watch_by_system(state.system_watch());
                 state.pool.handle_proven(now); // it will say nothing before a user asks
             }
-            (seq, link, StdRng::from_rng(&mut state.rng))
+            Some(seq)
         });
+        let Some(seq) = seq else { return };
         let weak = Arc::downgrade(self);
         let on_event = {
             let weak = weak.clone();
@@ -323,46 +445,80 @@ impl<D: Dial> Runner<D> {
                 }
             }
         };
-        let driver = Driver::new(wire, Arc::clone(&link), rng, on_event);
-        self.tasks.spawn("session", async move {
+        let driver =
+            Driver::new(wire, Arc::clone(&link), rng, on_event).counting(Arc::clone(&self.shown.counters));
+        // In place, it would be held once more by each future around it.
+        let driver = Box::pin(driver);
+        let session = async move {
             let reason = driver.await;
             if let Some(runner) = weak.upgrade() {
-                runner.handle_ended(seq, &link, &reason);
+                runner.handle_ended(seq, reason);
             }
-        });
+        };
+        self.tasks.spawn_in(debug_span!(parent: None, "session", seq = seq.0), "session", session);
     }
 
     fn handle_event(self: &Arc<Self>, seq: SessionSeq, event: Event) {
         match event {
-            Event::Idle => self.with(|state, now| state.pool.handle_returned(seq, now)),
-            Event::PeerVersion(version) => self.with(|state, now| {
-                state.peer = Some(version);
-                state.pool.handle_proven(now);
-            }),
+            Event::Released => self.give_back(seq),
+            Event::Alive => self.with(|state, now| state.pool.handle_alive(seq, now)),
+            Event::PeerVersion(version) => {
+                let others = self.with(|state, now| {
+                    let is_news = state.peer.replace(version) != Some(version);
+                    (state.is_proven, state.last_error) = (true, None);
+                    state.pool.handle_proven(now);
+                    if is_news { state.links() } else { Vec::new() }
+                });
+                for link in others {
+                    link.learn_version(version);
+                }
+                if version == PeerVersion::V1 {
+                    self.watch_by_system();
+                }
+            }
             Event::SchemeUpdate(raw) => self.lock().update_scheme(raw),
             // The link wakes those itself, and only servers see streams come in.
             Event::Readable(_) | Event::Writable(_) | Event::Incoming(_) => {}
         }
     }
 
-    fn handle_ended(self: &Arc<Self>, seq: SessionSeq, link: &Link, reason: &SessionError) {
-        tracing::debug!(seq = seq.0, %reason, "session ended");
-        let counters = link.lock().session.counters();
+    fn handle_ended(self: &Arc<Self>, seq: SessionSeq, reason: SessionError) {
         self.with(|state, now| {
-            state.stats.add(counters);
             state.sessions.remove(&seq);
+            let reason = match reason {
+                // It has stood long enough to be refused, and the server is known to take our password.
+                SessionError::Rejected if state.peer.is_some() && state.pool.was_pooled(seq) => {
+                    SessionError::EndedByPeer
+                }
+                reason => reason,
+            };
+            tracing::debug!(seq = seq.0, %reason, "session ended");
             if matches!(reason, SessionError::Rejected) {
-                state.stats.dials_failed += 1;
-                state.last_error = Some(OpenError::Dial(DialError::Authentication));
-                state.pool.handle_rejected(seq, now);
+                self.shown.counters.count_failed_dial(DialError::Authentication.kind());
+                state.is_proven = false;
+                state.last_error = Some(DialError::Authentication);
+                let State { pool, rng, .. } = state;
+                pool.handle_rejected(seq, now, rng);
             } else {
-                state.pool.handle_lost(seq);
+                state.pool.handle_lost(seq, &reason, now);
             }
         });
     }
 }
 
 impl<D: Dial> State<D> {
+    fn link(&self, seq: SessionSeq) -> Option<Arc<Link>> {
+        self.sessions.get(&seq).cloned()
+    }
+
+    fn links(&self) -> Vec<Arc<Link>> {
+        self.sessions.values().cloned().collect()
+    }
+
+    fn system_watch(&self) -> SystemWatch {
+        SystemWatch { interval: self.pool.heartbeat_interval(), dead_after: SYSTEM_PATIENCE }
+    }
+
     /// Takes the server's scheme for later sessions, or refuses it whole.
     fn update_scheme(&mut self, raw: Vec<u8>) {
         match Scheme::parse(&raw) {
@@ -379,14 +535,6 @@ impl<D: Dial> State<D> {
     }
 }
 
-impl ClientStats {
-    fn add(&mut self, session: SessionCounters) {
-        self.sent_bytes += session.sent_bytes;
-        self.received_bytes += session.received_bytes;
-        self.padding_bytes += session.padding_bytes;
-    }
-}
-
 async fn run_timer<D: Dial>(runner: Weak<Runner<D>>, clock: Clock) {
     let mut alarm = Alarm::default();
     std::future::poll_fn(move |cx| {
@@ -395,7 +543,8 @@ async fn run_timer<D: Dial>(runner: Weak<Runner<D>>, clock: Clock) {
             let due = {
                 let mut state = runner.lock();
                 state.timer = Some(cx.waker().clone());
-                state.pool.poll_timeout()
+                state.timer_for = state.pool.poll_timeout();
+                state.timer_for
             };
             if alarm.poll(cx, due, clock).is_pending() {
                 return Poll::Pending;

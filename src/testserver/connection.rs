@@ -137,6 +137,7 @@ async fn drive(mut wire: ServerWire, first: &[u8], line: &Arc<Line>, server: &Ar
         round_trip: Duration::ZERO,
         synack_timeout: None,
         answers_fin: false,
+        account: Arc::default(),
     };
     let mut session = Session::new(Side::Server, session_options, clock.now());
     if !faults.deaf {
@@ -154,16 +155,21 @@ async fn drive(mut wire: ServerWire, first: &[u8], line: &Arc<Line>, server: &Ar
         opened: AtomicU32::new(0),
     };
     let (idle, is_idle) = watch::channel(true);
+    let streams_of = Arc::clone(&link);
     let on_event = move |event| match event {
         Event::Incoming(id) => {
             idle.send_replace(false);
             streams.serve(id);
         }
-        Event::Idle => {
-            idle.send_replace(true);
+        Event::Released => {
+            idle.send_replace(streams_of.stream_count() == 0);
         }
         // The link wakes those itself, and the others are for clients.
-        Event::Readable(_) | Event::Writable(_) | Event::PeerVersion(_) | Event::SchemeUpdate(_) => {}
+        Event::Readable(_)
+        | Event::Writable(_)
+        | Event::PeerVersion(_)
+        | Event::SchemeUpdate(_)
+        | Event::Alive => {}
     };
     let mut driver = Driver::new(wire, Arc::clone(&link), entropy::generator(), on_event);
     let reason = tokio::select! {

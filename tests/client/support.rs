@@ -59,6 +59,7 @@ pub fn client_with(server: &TestServer, pool: PoolOptions, password: &str) -> Cl
         password: PasswordHash::of(password),
         scheme: Arc::new(Scheme::default_scheme()),
         clock: Clock::Boot,
+        account: Arc::default(),
     };
     Client::new(dial, options)
 }
