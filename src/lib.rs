@@ -6,6 +6,7 @@
 //!
 //! | layer | job |
 //! |---|---|
+//! | [`budget`] | every bounded buffer in one place, and their sum; imports nothing |
 //! | [`proto`] | the protocol, pure: no sockets, no clock, no OS randomness |
 //! | [`config`] | text to a [`config::Config`] that cannot be wrong |
 //! | [`transport`] | one dial: resolve, socket, protect, connect, TLS, authenticate |
@@ -14,24 +15,29 @@
 //! | [`netstack`] | packets to flows: one TCP endpoint a flow |
 //! | [`relay`] | a flow and a stream, joined |
 //! | [`tunnel`] | the running whole: start, stop, state |
+//! | [`uplink`] | which network the machine's traffic leaves by: Linux, for the program |
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::disallowed_methods))] // a test's tasks live as long as its runtime
 #![warn(missing_docs)]
 
+pub mod budget;
 pub mod client;
 pub mod clock;
 pub mod config;
 pub mod entropy;
+pub mod error;
 pub mod netstack;
 mod platform;
 pub mod proto;
 pub mod relay;
+mod stats;
 mod task;
 #[cfg(feature = "testserver")]
 pub mod testserver;
 pub mod transport;
 pub mod tun;
 pub mod tunnel;
+pub mod uplink;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -6,22 +6,39 @@ use std::path::{Path, PathBuf};
 
 /// The layers, each with those of the crate's modules that it may name. Nobody may name `ffi`.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("proto", &[]),
+    ("budget", &[]),
+    ("proto", &["budget"]),
     ("clock", &["platform", "proto"]),
     ("entropy", &[]),
+    ("error", &[]),
+    ("stats", &[]),
     ("task", &[]),
     ("platform", &[]),
     ("tun", &["clock", "platform", "proto"]),
-    ("config", &["proto"]),
-    ("transport", &["clock", "platform", "proto"]),
-    ("client", &["clock", "entropy", "proto", "task", "transport"]),
-    ("netstack", &["clock", "platform", "proto", "tun"]),
-    ("relay", &["client", "clock", "netstack", "proto", "transport"]),
+    ("config", &["budget", "proto"]),
+    ("transport", &["budget", "clock", "platform", "proto"]),
+    ("client", &["budget", "clock", "entropy", "proto", "stats", "task", "transport"]),
+    ("netstack", &["budget", "clock", "platform", "proto", "stats", "tun"]),
+    ("relay", &["budget", "client", "clock", "netstack", "proto", "transport"]),
     (
         "tunnel",
-        &["client", "clock", "config", "entropy", "netstack", "proto", "relay", "task", "transport", "tun"],
+        &[
+            "budget",
+            "client",
+            "clock",
+            "config",
+            "entropy",
+            "error",
+            "netstack",
+            "proto",
+            "relay",
+            "task",
+            "transport",
+            "tun",
+        ],
     ),
-    ("testserver", &["client", "clock", "entropy", "proto", "task", "transport"]),
+    ("uplink", &["platform"]),
+    ("testserver", &["budget", "client", "clock", "entropy", "proto", "task", "transport"]),
 ];
 
 /// What the protocol is made of: nothing that waits, connects, or knows the time.

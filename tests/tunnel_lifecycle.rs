@@ -30,7 +30,7 @@ fn config(server: SocketAddr, tls: &serde_json::Value) -> Config {
         "server": {
             "server": server.ip().to_string(),
             "server_port": server.port(),
-            "password": PASSWORD,
+            "ensure_idle_session": 0, "password": PASSWORD,
             "tls": tls,
         },
     });

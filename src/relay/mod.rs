@@ -3,6 +3,7 @@
 //! The flow is what the app holds: a TCP connection that the netstack terminates, or an accepted socket.
 //! The stream is what the server holds. Neither side is known here by more than a trait.
 
+mod progress;
 pub mod socket;
 pub mod tcp;
 #[cfg(test)]
@@ -18,7 +19,11 @@ use crate::netstack::TcpStream;
 use crate::proto::target::Target;
 use crate::transport::Dial;
 
+pub use progress::{Progress, Traffic};
+
 /// The app's side of a TCP connection.
+///
+/// Dropped before it was shut down, it ends so that the app sees a failure (RST) and no clean end.
 pub trait Flow: AsyncWrite + Unpin + Send + 'static {
     /// Lends the app's next bytes to `take`, which says how many it has used. Ready with 0 once the app
     /// has finished sending, or when `take` has used none.
@@ -27,9 +32,6 @@ pub trait Flow: AsyncWrite + Unpin + Send + 'static {
         cx: &mut Context<'_>,
         take: &mut dyn FnMut(&[u8]) -> usize,
     ) -> Poll<io::Result<usize>>;
-
-    /// Ends the connection so that the app sees a failure (RST) and no clean end.
-    fn abort(self);
 }
 
 impl Flow for TcpStream {
@@ -39,10 +41,6 @@ impl Flow for TcpStream {
         take: &mut dyn FnMut(&[u8]) -> usize,
     ) -> Poll<io::Result<usize>> {
         Self::poll_read_with(self, cx, take)
-    }
-
-    fn abort(self) {
-        Self::abort(self);
     }
 }
 

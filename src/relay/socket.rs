@@ -13,19 +13,20 @@ use super::Flow;
 /// Bytes read at once: one full record.
 const READ_BYTES: usize = 16 * 1024;
 
-/// A connected TCP socket.
+/// A connected TCP socket. Dropped before it was shut down, it is reset.
 #[derive(Debug)]
 pub struct Socket {
     socket: TcpStream,
     /// Read and not taken yet; no memory is held while there is nothing.
     unread: Vec<u8>,
     taken: usize,
+    shut: bool,
 }
 
 impl Socket {
     /// Takes over `socket`, of which nothing is to be read elsewhere.
     pub fn new(socket: TcpStream) -> Self {
-        Self { socket, unread: Vec::new(), taken: 0 }
+        Self { socket, unread: Vec::new(), taken: 0, shut: false }
     }
 }
 
@@ -40,7 +41,7 @@ impl Flow for Socket {
             let mut buf = ReadBuf::new(&mut space);
             let read = Pin::new(&mut self.socket).poll_read(cx, &mut buf);
             if read.is_pending() {
-                self.unread = Vec::new();
+                (self.unread, self.taken) = (Vec::new(), 0);
             }
             ready!(read)?;
             self.unread.clear();
@@ -55,11 +56,6 @@ impl Flow for Socket {
         self.taken += count;
         Poll::Ready(Ok(count))
     }
-
-    fn abort(self) {
-        // Zero linger makes the close a RST.
-        let _unsupported = socket2::SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
-    }
 }
 
 impl AsyncWrite for Socket {
@@ -72,6 +68,17 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        ready!(Pin::new(&mut self.socket).poll_shutdown(cx))?;
+        self.shut = true;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if !self.shut {
+            // Zero linger makes the close a RST.
+            let _unsupported = socket2::SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+        }
     }
 }

@@ -8,13 +8,15 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::AsyncWrite;
 
-use super::{Connect, Flow};
+use super::{Connect, Flow, Progress};
+use crate::budget::FIRST_BYTES;
 use crate::client::{OpenError, Stream};
 use crate::clock::{Alarm, Clock};
 use crate::proto::frame::MAX_PSH_BYTES;
@@ -26,17 +28,6 @@ const FIRST_BYTES_WAIT: Duration = Duration::from_millis(5);
 
 /// How long a server may go on saying nothing after the app has finished sending. protocol.md#stream
 const LINGER: Duration = Duration::from_secs(60);
-
-/// How a relay ended, and what it moved.
-#[derive(Debug)]
-pub struct Summary {
-    /// Bytes from the app.
-    pub up: u64,
-    /// Bytes to the app.
-    pub down: u64,
-    /// Who ended it.
-    pub end: End,
-}
 
 /// Who ended a relay.
 #[derive(Debug)]
@@ -56,61 +47,69 @@ pub enum End {
 ///
 /// # Errors
 /// When the stream was not opened.
+///
+/// # Cancel safety
+/// Dropping the future ends both sides: the app sees a RST, the server a Fin after what the stream has taken.
 pub async fn serve<F: Flow>(
     mut flow: F,
     target: &Target,
     connect: &impl Connect,
     clock: Clock,
-) -> Result<Summary, OpenError> {
+    progress: &Progress,
+) -> Result<End, OpenError> {
     let first = match first_bytes(&mut flow, clock).await {
         Ok(first) => first,
-        Err(error) => return Ok(Summary { up: 0, down: 0, end: End::App(error) }),
+        Err(error) => return Ok(End::App(error)),
     };
-    match connect.connect(target, &first).await {
-        Ok(stream) => Ok(join(flow, stream, first.len(), target, connect, clock).await),
-        Err(error) => {
-            flow.abort();
-            Err(error)
-        }
-    }
+    let stream = connect.connect(target, &first).await?;
+    progress.add(u64::try_from(first.len()).unwrap_or(u64::MAX), 0);
+    drop(first); // not kept while the flow lives
+    Ok(join(flow, stream, target, connect, clock, progress).await)
 }
 
-/// Joins `flow` and `stream`, which has taken `sent` bytes of the app already, until one of them ends.
+/// Joins `flow` and `stream` until one of them ends. `progress` tells of what was moved, and begins with what
+/// the stream has taken of the app already.
+///
+/// # Cancel safety
+/// As [`serve`].
 pub async fn join<F: Flow>(
     flow: F,
     stream: Stream,
-    sent: usize,
     target: &Target,
     connect: &impl Connect,
     clock: Clock,
-) -> Summary {
-    let up = u64::try_from(sent).unwrap_or(u64::MAX);
-    let mut relay = Relay { flow, stream, up, down: 0, app: App::Sending, alarm: Alarm::default(), clock };
+    progress: &Progress,
+) -> End {
+    progress.set_open();
+    let mut relay =
+        Relay { flow, stream, up: 0, down: 0, app: App::Sending, alarm: Alarm::default(), clock, progress };
     let mut end = poll_fn(|cx| relay.poll(cx)).await;
-    if matches!(end, End::Server(_)) && relay.up + relay.down == 0 && relay.stream.may_retry() {
+    let moved = progress.traffic();
+    if matches!(end, End::Server(_)) && moved.up() + moved.down() == 0 && relay.stream.may_retry() {
         // The app has seen nothing of it.
         if let Ok(fresh) = connect.connect_fresh(target).await {
             relay.stream = fresh;
             end = poll_fn(|cx| relay.poll(cx)).await;
         }
     }
-    let Relay { flow, stream, up, down, .. } = relay;
     match &end {
-        End::Finished => {} // dropping the stream closes it, the flow has its FIN and sees to the rest
-        End::App(_) => stream.abort(),
-        End::Server(_) | End::Lingered => flow.abort(),
+        End::App(_) => relay.stream.abort(),
+        // Dropping the stream closes it; the flow has its FIN and sees to the rest, or is reset.
+        End::Finished | End::Server(_) | End::Lingered => {}
     }
-    Summary { up, down, end }
+    end
 }
 
-struct Relay<F> {
+struct Relay<'a, F> {
     flow: F,
     stream: Stream,
+    /// Moved in this poll.
     up: u64,
     down: u64,
     app: App,
     alarm: Alarm,
     clock: Clock,
+    progress: &'a Progress,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -120,8 +119,14 @@ enum App {
     Finished,
 }
 
-impl<F: Flow> Relay<F> {
+impl<F: Flow> Relay<'_, F> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let polled = self.poll_both(cx);
+        self.progress.add(mem::take(&mut self.up), mem::take(&mut self.down));
+        polled
+    }
+
+    fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         if self.app == App::Sending
             && let Poll::Ready(end) = self.poll_up(cx)
         {
@@ -130,13 +135,12 @@ impl<F: Flow> Relay<F> {
                 Err(end) => return Poll::Ready(end),
             }
         }
-        let down = self.down;
         if let Poll::Ready(end) = self.poll_down(cx) {
             return Poll::Ready(end);
         }
         if self.app == App::Finished {
             let deadline = match self.alarm.deadline() {
-                Some(deadline) if down == self.down => deadline,
+                Some(deadline) if self.down == 0 => deadline,
                 _ => self.clock.now() + LINGER,
             };
             ready!(self.alarm.poll(cx, Some(deadline), self.clock));
@@ -201,14 +205,14 @@ impl<F: Flow> Relay<F> {
     }
 }
 
-/// The app's first bytes, at most one frame of them, or none when it does not send at once.
+/// The app's first bytes, as far as they are budgeted for, or none when it does not send at once.
 async fn first_bytes(flow: &mut impl Flow, clock: Clock) -> io::Result<Vec<u8>> {
     let mut first = Vec::new();
     let mut alarm = Alarm::default();
     let deadline = clock.now() + FIRST_BYTES_WAIT;
     poll_fn(|cx| {
         let read = flow.poll_read_with(cx, &mut |bytes| {
-            let count = bytes.len().min(MAX_FIRST_BYTES);
+            let count = bytes.len().min(FIRST_BYTES);
             first.extend_from_slice(&bytes[..count]);
             count
         });
@@ -221,5 +225,5 @@ async fn first_bytes(flow: &mut impl Flow, clock: Clock) -> io::Result<Vec<u8>> 
     Ok(first)
 }
 
-/// What fits a Psh beside the longest target.
-const MAX_FIRST_BYTES: usize = MAX_PSH_BYTES - MAX_TARGET_BYTES;
+/// They fit a Psh beside the longest target.
+const _: () = assert!(FIRST_BYTES <= MAX_PSH_BYTES - MAX_TARGET_BYTES);

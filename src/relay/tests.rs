@@ -1,7 +1,8 @@
 //! The rules for the end of a stream, with the session driven by hand and time virtual.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,8 +10,11 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
-use super::tcp::{self, End, Summary};
+use super::socket::Socket;
+use super::tcp::{self, End};
 use super::*;
 use crate::client::link::Link;
 use crate::clock::Clock;
@@ -27,6 +31,7 @@ const PIPE_BYTES: usize = 16 * 1024;
 struct PipeFlow {
     pipe: DuplexStream,
     unread: Vec<u8>,
+    shut: bool,
     aborted: Arc<Mutex<bool>>,
 }
 
@@ -44,7 +49,7 @@ impl App {
 fn flow() -> (PipeFlow, App) {
     let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
     let aborted = Arc::new(Mutex::new(false));
-    let flow = PipeFlow { pipe: ours, unread: Vec::new(), aborted: Arc::clone(&aborted) };
+    let flow = PipeFlow { pipe: ours, unread: Vec::new(), shut: false, aborted: Arc::clone(&aborted) };
     (flow, App { pipe: theirs, aborted })
 }
 
@@ -67,9 +72,11 @@ impl Flow for PipeFlow {
         self.unread.drain(..taken);
         Poll::Ready(Ok(taken))
     }
+}
 
-    fn abort(self) {
-        *self.aborted.lock().unwrap() = true;
+impl Drop for PipeFlow {
+    fn drop(&mut self) {
+        *self.aborted.lock().unwrap() = !self.shut;
     }
 }
 
@@ -83,6 +90,7 @@ impl AsyncWrite for PipeFlow {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shut = true;
         Pin::new(&mut self.pipe).poll_shutdown(cx)
     }
 }
@@ -103,6 +111,7 @@ impl Server {
             round_trip: Duration::ZERO,
             synack_timeout: None,
             answers_fin: false,
+            account: Arc::default(),
         };
         Self(Link::new(Session::new(Side::Client, options, Clock::Tokio.now()), Clock::Tokio))
     }
@@ -174,9 +183,38 @@ impl Connect for Prepared {
     }
 }
 
-fn join(flow: PipeFlow, stream: Stream, connect: &Prepared) -> tokio::task::JoinHandle<Summary> {
-    let connect = connect.clone();
-    tokio::spawn(async move { tcp::join(flow, stream, 0, &target(), &connect, Clock::Tokio).await })
+/// A relay's task, and what it shows of itself.
+struct Running<T> {
+    task: JoinHandle<T>,
+    progress: Arc<Progress>,
+}
+
+impl<T> Running<T> {
+    async fn end(self) -> T {
+        self.task.await.expect("no panic")
+    }
+
+    fn moved(&self) -> (u64, u64) {
+        (self.progress.traffic().up(), self.progress.traffic().down())
+    }
+}
+
+fn join(flow: PipeFlow, stream: Stream, connect: &Prepared) -> Running<End> {
+    let (connect, progress) = (connect.clone(), Arc::<Progress>::default());
+    let theirs = Arc::clone(&progress);
+    let task =
+        tokio::spawn(
+            async move { tcp::join(flow, stream, &target(), &connect, Clock::Tokio, &theirs).await },
+        );
+    Running { task, progress }
+}
+
+fn serve(flow: PipeFlow, connect: &Prepared) -> Running<Result<End, OpenError>> {
+    let (connect, progress) = (connect.clone(), Arc::<Progress>::default());
+    let theirs = Arc::clone(&progress);
+    let task =
+        tokio::spawn(async move { tcp::serve(flow, &target(), &connect, Clock::Tokio, &theirs).await });
+    Running { task, progress }
 }
 
 async fn settle() {
@@ -197,8 +235,9 @@ async fn bytes_flow_both_ways_and_the_servers_fin_is_the_apps_end() {
     let mut answer = Vec::new();
     app.pipe.read_to_end(&mut answer).await.expect("a clean end");
     assert_eq!(answer, b"answer");
-    let Summary { up, down, end } = relay.await.expect("no panic");
-    assert!(matches!((up, down, end), (8, 6, End::Finished)));
+    settle().await;
+    assert_eq!(relay.moved(), (8, 6));
+    assert!(matches!(relay.end().await, End::Finished));
     assert!(!app.was_reset());
     assert_eq!(server.received().1, [], "a Fin is not answered");
 }
@@ -225,7 +264,7 @@ async fn a_mebibyte_follows_the_apps_fin_which_the_server_is_not_told_of() {
     }
     server.fin(1);
     assert!(reader.await.expect("no panic") == answer);
-    assert!(matches!(relay.await.expect("no panic").end, End::Finished));
+    assert!(matches!(relay.end().await, End::Finished));
 }
 
 #[tokio::test(start_paused = true)]
@@ -237,8 +276,8 @@ async fn a_server_that_is_silent_for_a_minute_after_the_apps_fin_is_left() {
     settle().await;
     tokio::time::sleep(Duration::from_secs(40)).await;
     server.send_bytes(1, b"still here");
-    let summary = relay.await.expect("no panic");
-    assert!(matches!(summary.end, End::Lingered));
+    let end = relay.end().await;
+    assert!(matches!(end, End::Lingered));
     assert_eq!(Clock::Tokio.now().since(begin).as_secs(), 100, "counted from the last byte");
     assert!(app.was_reset(), "the answer was not complete");
     assert_eq!(server.received().1, [Command::Fin]);
@@ -251,8 +290,8 @@ async fn a_session_that_dies_is_a_reset_after_the_bytes_before_it() {
     server.send_bytes(1, b"half");
     settle().await;
     server.die();
-    let summary = relay.await.expect("no panic");
-    assert!(matches!(summary.end, End::Server(_)), "{summary:?}");
+    let end = relay.end().await;
+    assert!(matches!(end, End::Server(_)), "{end:?}");
     assert!(app.was_reset());
     let mut half = [0; 4];
     app.pipe.read_exact(&mut half).await.expect("what came before");
@@ -266,8 +305,8 @@ async fn an_app_that_breaks_off_closes_its_stream_and_drops_what_has_not_left() 
     server.received();
     server.send_bytes(1, b"for nobody");
     drop(app);
-    let summary = relay.await.expect("no panic");
-    assert!(matches!(summary.end, End::App(_)), "{summary:?}");
+    let end = relay.end().await;
+    assert!(matches!(end, End::App(_)), "{end:?}");
     assert_eq!(server.received(), (vec![], vec![Command::Fin]));
 }
 
@@ -300,23 +339,26 @@ async fn first_bytes_ride_along_when_they_come_at_once_and_are_not_waited_for_ot
         let (server, (flow, mut app)) = (Server::new(), flow());
         let prepared = Prepared::default();
         prepared.streams.lock().unwrap().push_back(server.open());
-        let connect = prepared.clone();
-        let relay = tokio::spawn(async move { tcp::serve(flow, &target(), &connect, Clock::Tokio).await });
+        let relay = serve(flow, &prepared);
         tokio::time::sleep(Duration::from_millis(delay)).await;
         app.pipe.write_all(b"hello").await.expect("written");
         settle().await;
         assert_eq!(*prepared.first.lock().unwrap(), [expected]);
+        assert_eq!(relay.moved(), (5, 0), "however they went");
         server.fin(1);
-        let summary = relay.await.expect("no panic").expect("opened");
-        assert_eq!(summary.up, 5);
+        assert!(matches!(relay.end().await, Ok(End::Finished)));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_cannot_be_opened_is_a_reset() {
-    let (flow, app) = flow();
-    let refused = tcp::serve(flow, &target(), &Prepared::default(), Clock::Tokio).await;
-    assert!(matches!(refused, Err(OpenError::Stopped)));
+    let (flow, mut app) = flow();
+    app.pipe.write_all(b"hello").await.expect("written");
+    let relay = serve(flow, &Prepared::default());
+    settle().await;
+    assert!(!relay.progress.is_open());
+    assert_eq!(relay.moved(), (0, 0), "nobody has taken them");
+    assert!(matches!(relay.end().await, Err(OpenError::Stopped)));
     assert!(app.was_reset());
 }
 
@@ -332,7 +374,7 @@ async fn an_untouched_stream_of_a_version_1_server_is_opened_once_more_and_never
     settle().await;
     assert_eq!(*prepared.first.lock().unwrap(), [b"fresh"]);
     fresh.die();
-    assert!(matches!(relay.await.expect("no panic").end, End::Server(_)));
+    assert!(matches!(relay.end().await, End::Server(_)));
     assert!(app.was_reset());
 }
 
@@ -344,6 +386,94 @@ async fn once_a_byte_was_moved_nothing_is_opened_again() {
     app.pipe.write_all(b"x").await.expect("written");
     settle().await;
     stale.die();
-    assert!(matches!(relay.await.expect("no panic").end, End::Server(_)));
+    assert!(matches!(relay.end().await, End::Server(_)));
     assert!(prepared.first.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_is_shown_while_the_relay_runs_and_added_to_the_total_once() {
+    let total = Arc::<Traffic>::default();
+    let both: Vec<_> = [(); 2].map(|()| (Server::new(), flow())).into();
+    let mut running = Vec::new();
+    for (server, (flow, app)) in both {
+        let (stream, progress) = (server.open(), Arc::new(Progress::new(Arc::clone(&total))));
+        assert!(!progress.is_open());
+        let theirs = Arc::clone(&progress);
+        let task = tokio::spawn(async move {
+            tcp::join(flow, stream, &target(), &Prepared::default(), Clock::Tokio, &theirs).await
+        });
+        running.push((server, app, Running { task, progress }));
+    }
+    for (server, app, relay) in &mut running {
+        app.pipe.write_all(b"four").await.expect("written");
+        settle().await;
+        assert!(relay.progress.is_open());
+        assert_eq!(relay.moved(), (4, 0));
+        server.send_bytes(1, b"seven..");
+        settle().await;
+        assert_eq!(relay.moved(), (4, 7));
+    }
+    assert_eq!((total.up(), total.down()), (8, 14));
+    for (server, _app, relay) in running {
+        server.fin(1);
+        relay.end().await;
+    }
+    assert_eq!((total.up(), total.down()), (8, 14), "an end adds nothing");
+}
+
+#[tokio::test]
+async fn a_socket_is_read_to_its_end_whatever_the_pauses() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let mut app =
+        tokio::net::TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
+    let mut socket = Socket::new(listener.accept().await.expect("accepted").0);
+    let mut read = async || {
+        let mut got = Vec::new();
+        poll_fn(|cx| {
+            socket.poll_read_with(cx, &mut |bytes| {
+                let count = bytes.len().min(4); // so that some are left over
+                got.extend_from_slice(&bytes[..count]);
+                count
+            })
+        })
+        .await
+        .expect("read");
+        got
+    };
+    for _ in 0..2 {
+        app.write_all(b"question").await.expect("written");
+        assert_eq!([read().await, read().await].concat(), b"question");
+        let nothing = poll_fn(|cx| Poll::Ready(pin!(read()).poll(cx).is_pending())).await;
+        assert!(nothing, "and no more");
+    }
+    app.shutdown().await.expect("finished");
+    assert_eq!(read().await, b"");
+}
+
+#[tokio::test]
+async fn a_socket_that_is_dropped_is_reset_unless_it_was_shut_down() {
+    for shut in [false, true] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let mut app =
+            tokio::net::TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
+        let mut socket = Socket::new(listener.accept().await.expect("accepted").0);
+        if shut {
+            socket.shutdown().await.expect("finished");
+        }
+        drop(socket);
+        let end = app.read(&mut [0; 1]).await.map_err(|error| error.kind());
+        assert_eq!(end, if shut { Ok(0) } else { Err(io::ErrorKind::ConnectionReset) });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_is_dropped_resets_the_app_and_closes_the_stream() {
+    let (server, (flow, mut app)) = (Server::new(), flow());
+    let relay = join(flow, server.open(), &Prepared::default());
+    app.pipe.write_all(b"half").await.expect("written");
+    settle().await;
+    relay.task.abort();
+    relay.task.await.expect_err("aborted");
+    assert!(app.was_reset());
+    assert_eq!(server.received(), ([TARGET_BYTES, b"half"].concat(), vec![Command::Fin]));
 }

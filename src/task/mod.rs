@@ -67,8 +67,19 @@ impl Tasks {
     }
 
     /// Starts a task. A panic in it ends this task alone, and is logged and counted.
-    #[allow(clippy::disallowed_methods)] // this is the one place
     pub(crate) fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_in(span(name), name, task);
+    }
+
+    /// The same in a span of the caller's, which says which of many this task is, and should be a root: what
+    /// happens to spawn a task is no part of it.
+    #[allow(clippy::disallowed_methods)] // this is the one place
+    pub(crate) fn spawn_in(
+        &self,
+        span: Span,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
         let mut running = self.shared.lock();
         running.last_id += 1;
         let id = running.last_id;
@@ -77,7 +88,7 @@ impl Tasks {
             let _guard = guard;
             task.await;
         };
-        let handle = self.runtime.spawn(task.instrument(span(name)));
+        let handle = self.runtime.spawn(task.instrument(span));
         running.tasks.insert(id, (name, handle.abort_handle()));
     }
 
@@ -148,11 +159,14 @@ impl Drop for Guard {
 }
 
 fn span(name: &'static str) -> Span {
-    debug_span!("task", name)
+    debug_span!(parent: None, "task", name)
 }
 
 #[cfg(test)]
 mod tests {
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
+
     use super::*;
 
     #[tokio::test]
@@ -163,6 +177,43 @@ mod tests {
         tasks.join().await;
         assert_eq!(tasks.count(), 0);
         assert_eq!(tasks.shared.lock().panics, 1);
+    }
+
+    /// Hears which spans have a parent.
+    #[derive(Default)]
+    struct Spans(Arc<Mutex<Vec<(&'static str, bool)>>>);
+
+    impl Subscriber for Spans {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, span: &Attributes<'_>) -> Id {
+            self.0.lock().unwrap().push((span.metadata().name(), span.is_root()));
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, _: &Event<'_>) {}
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[tokio::test]
+    async fn a_tasks_span_is_a_root_whoever_spawned_it() {
+        let spans = Spans::default();
+        let seen = Arc::clone(&spans.0);
+        let _listening = tracing::subscriber::set_default(spans);
+        let tasks = Arc::new(Tasks::new());
+        let spawns = Arc::clone(&tasks);
+        tasks.spawn("outer", async move { spawns.spawn("inner", async {}) });
+        tasks.join().await;
+        assert_eq!(*seen.lock().unwrap(), [("task", true), ("task", true)]);
     }
 
     #[tokio::test]

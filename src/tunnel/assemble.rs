@@ -3,19 +3,26 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
-use super::flows::{Counters, Relays};
+use super::conductor::{Told, conduct};
+use super::flows::{Registry, Relays};
+use super::state::State;
 use super::{Running, StartError, Tun};
+use crate::budget::{Account, Budget};
 use crate::client::{Client, ClientOptions};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::entropy;
+use crate::error::chain;
 use crate::netstack::{self, Netstack};
 use crate::proto::auth::PasswordHash;
 use crate::proto::padding::Scheme;
+use crate::proto::pool::PoolOptions;
 use crate::task::Tasks;
-use crate::transport::{self, DialOptions, Dialer, Lookup, Protect, Resolve, SpkiPin, SystemResolver};
+use crate::transport::{
+    self, DialOptions, Dialer, Lookup, Protect, Resolve, SpkiPin, SystemResolver, TlsConfigError,
+};
 use crate::tun::{Device, FdDevice};
 
 /// What a tunnel's thread is made of: checked, but nothing opened yet.
@@ -24,8 +31,17 @@ pub(super) struct Parts {
     client: ClientOptions,
     netstack: netstack::Options,
     mtu: u16,
+    workshop: Workshop,
+}
+
+/// What dialers are made with, in the beginning and when the server is another.
+#[derive(Clone)]
+pub(super) struct Workshop {
+    protect: Arc<dyn Protect>,
     guard: Guard,
-    clock: Clock,
+    pub(super) budget: Budget,
+    pub(super) account: Arc<Account>,
+    pub(super) clock: Clock,
 }
 
 /// The netstack, once there is one, for whoever learns the server's addresses.
@@ -51,66 +67,112 @@ impl Resolve for GuardedResolver {
     }
 }
 
-impl Parts {
-    pub(super) fn new(config: Config, protect: Arc<dyn Protect>, clock: Clock) -> Result<Self, StartError> {
-        let server = config.server;
+impl Workshop {
+    /// A dialer for `server`, and what a client is made of besides.
+    pub(super) fn client(&self, server: config::Server) -> Result<(Dialer, ClientOptions), TlsConfigError> {
         let options = DialOptions {
             connect_timeout: server.connect_timeout,
             tls: tls_options(server.tls),
+            account: Arc::clone(&self.account),
             ..DialOptions::new(server.host.to_string(), server.port)
         };
-        let guard = Guard::default();
-        let resolver = GuardedResolver { system: SystemResolver::default(), guard: Arc::clone(&guard) };
-        let dialer = Dialer::new(options, protect, Arc::new(resolver), clock).map_err(StartError::Tls)?;
+        let resolver = GuardedResolver { system: SystemResolver::default(), guard: Arc::clone(&self.guard) };
+        let dialer = Dialer::new(options, Arc::clone(&self.protect), Arc::new(resolver), self.clock)?;
         let client = ClientOptions {
-            pool: server.pool,
+            pool: self.pool(server.pool),
             password: PasswordHash::of(server.password.expose()),
             scheme: Arc::new(Scheme::default_scheme()),
-            clock,
+            clock: self.clock,
+            account: Arc::clone(&self.account),
         };
+        Ok((dialer, client))
+    }
+
+    /// The options that there is memory for.
+    pub(super) fn pool(&self, options: PoolOptions) -> PoolOptions {
+        let most = self.budget.max_sessions;
+        let max_sessions = if options.max_sessions == 0 { most } else { options.max_sessions.min(most) };
+        if options.max_sessions > most {
+            tracing::info!(asked = options.max_sessions, max_sessions, "memory_limit holds fewer sessions");
+        }
+        PoolOptions { max_sessions, ..options }
+    }
+
+    /// Has the netstack drop what the TUN brings for the server: our own packets, come back.
+    pub(super) fn deny(&self, server: &config::Server) {
+        if let Some(netstack) = self.guard.get() {
+            netstack.set_deny(literal_address(server).into_iter().collect()); // of a name, the guard will tell
+        }
+    }
+}
+
+fn literal_address(server: &config::Server) -> Option<SocketAddr> {
+    match server.host {
+        config::Host::Address(address) => Some(SocketAddr::new(address, server.port)),
+        config::Host::Name(_) => None,
+    }
+}
+
+impl Parts {
+    pub(super) fn new(config: Config, protect: Arc<dyn Protect>, clock: Clock) -> Result<Self, StartError> {
+        let Config { server, tun, .. } = config;
+        let budget = Budget::divide(tun.memory_limit, server.pool.max_sessions, tun.eager);
+        let account = Arc::new(budget.account());
+        let workshop = Workshop { protect, guard: Guard::default(), budget, account, clock };
         let netstack = netstack::Options {
-            memory_bytes: config.tun.memory_limit,
-            eager: config.tun.eager,
-            deny: match server.host {
-                config::Host::Address(address) => vec![SocketAddr::new(address, server.port)],
-                config::Host::Name(_) => Vec::new(), // the guard will tell
-            },
-            ..netstack::Options::default()
+            memory_bytes: budget.netstack,
+            flow_bytes: budget.flow_bytes(),
+            eager: tun.eager,
+            max_flows: budget.max_flows,
+            max_half_open: budget.max_half_open(),
+            deny: literal_address(&server).into_iter().collect(),
         };
-        Ok(Self { dialer, client, netstack, mtu: config.tun.mtu.get(), guard, clock })
+        let (dialer, client) = workshop.client(server).map_err(StartError::Tls)?;
+        Ok(Self { dialer, client, netstack, mtu: tun.mtu.get(), workshop })
+    }
+
+    /// What a reload makes another client with.
+    pub(super) fn workshop(&self) -> Workshop {
+        self.workshop.clone()
     }
 
     /// The tunnel's thread: from here on everything runs on its runtime.
     pub(super) async fn run(
         self,
         tun: Tun,
+        told: Arc<Told>,
+        shown: watch::Sender<State>,
         ready: oneshot::Sender<Result<Running, StartError>>,
         stop: Arc<Notify>,
     ) {
-        let device = match open_device(tun, self.mtu) {
+        let shown = LastWord(shown);
+        let Self { dialer, client, netstack: options, mtu, workshop } = self;
+        let clock = workshop.clock;
+        let device = match open_device(tun, mtu) {
             Ok(device) => device,
             Err(error) => {
                 let _caller_gave_up = ready.send(Err(error));
                 return;
             }
         };
-        let client = Client::new(self.dialer, self.client);
+        let client = Client::new(dialer, client);
         let relays = Arc::new(Tasks::new());
-        let flows = Arc::<Counters>::default();
+        let flows = Registry::new(clock);
         let handler = Relays {
             client: client.clone(),
-            eager: self.netstack.eager,
+            eager: options.eager,
             tasks: Arc::clone(&relays),
-            counters: Arc::clone(&flows),
-            clock: self.clock,
+            registry: Arc::clone(&flows),
+            clock,
         };
-        let netstack = device
-            .map(|device| Netstack::new(device, handler, self.netstack, self.clock, entropy::generator()));
+        let netstack =
+            device.map(|device| Netstack::new(device, handler, options, clock, entropy::generator()));
         let control = netstack.as_ref().map(Netstack::control);
         if let Some(control) = &control {
-            self.guard.get_or_init(|| control.clone());
+            workshop.guard.get_or_init(|| control.clone());
         }
-        let running = Running { client: client.clone(), netstack: control.clone(), flows };
+        let running =
+            Running { client: client.clone(), netstack: control.clone(), flows: Arc::clone(&flows) };
         if ready.send(Ok(running)).is_err() {
             return;
         }
@@ -121,22 +183,49 @@ impl Parts {
             }
         };
         let mut packets = std::pin::pin!(packets);
-        tokio::select! {
-            () = stop.notified() => {
-                if let Some(control) = control {
-                    control.stop(); // every flow is reset
-                    let _gone_all_the_same = packets.await;
-                }
-            }
-            result = &mut packets => {
-                if let Err(error) = result {
-                    tracing::warn!(%error, "the tunnel ends");
-                }
-            }
+        let failure = tokio::select! {
+            () = stop.notified() => None,
+            result = &mut packets => Some(match result {
+                Ok(()) => "the TUN was closed".to_owned(),
+                Err(error) => chain(&error),
+            }),
+            () = conduct(&told, &workshop, &client, control.as_ref(), &shown.0) => None,
+        };
+        shown.0.send_replace(State::Stopping);
+        flows.close_all();
+        if failure.is_none()
+            && let Some(control) = control
+        {
+            control.stop(); // every flow is reset
+            let _gone_all_the_same = packets.await;
         }
         relays.cancel_all();
         client.stop().await;
         relays.join().await;
+        shown.0.send_replace(match failure {
+            None => State::Stopped,
+            Some(error) => {
+                tracing::warn!(error, "the tunnel has ended");
+                // Without its TUN, the system routes apps as if there were no VPN.
+                State::Failed { error, is_traffic_blocked: false }
+            }
+        });
+    }
+}
+
+/// Sees to it that whoever watches the state hears of the end, be it a panic.
+struct LastWord(watch::Sender<State>);
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        self.0.send_if_modified(|state| {
+            let is_news = !matches!(state, State::Stopped | State::Failed { .. });
+            if is_news {
+                let error = "the tunnel's thread has ended early".to_owned();
+                *state = State::Failed { error, is_traffic_blocked: false };
+            }
+            is_news
+        });
     }
 }
 

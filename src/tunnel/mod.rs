@@ -4,11 +4,15 @@
 //! Tunnel ─ start, stop, stats ─► thread: one runtime
 //!                                 ├─ netstack: packets ◄─► flows
 //!                                 ├─ a relay for each flow
+//!                                 ├─ conductor: network, power, memory in; the state out
 //!                                 └─ client: a driver for each session, the pool's timer
 //! ```
 
 mod assemble;
+mod conductor;
 mod flows;
+mod inputs;
+mod state;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,16 +21,24 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::client::{Client, ClientStats, OpenError, Stream};
+use crate::client::{Client, ClientStats, OpenError, SessionInfo, Stream};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Server};
 use crate::netstack;
 use crate::proto::target::Target;
 use crate::task::RuntimeThread;
 use crate::transport::{Dialer, Protect, TlsConfigError};
 use crate::tun::Device;
 
-pub use flows::FlowStats;
+use self::assemble::Workshop;
+use self::conductor::{Successor, Told};
+
+pub use crate::budget::{MemoryStats, Pressure};
+pub use crate::client::Latency;
+pub use crate::proto::pool::Power;
+pub use flows::{Connected, Connection, ConnectionId, ConnectionKind, ConnectionPhase, FlowStats};
+pub use inputs::Path;
+pub use state::{State, Why};
 
 /// How long a stop may take in every state.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(1);
@@ -58,6 +70,20 @@ pub enum StartError {
     Thread(#[source] io::Error),
 }
 
+/// Why a tunnel goes on with the config that it had.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// What is configured under `tun` is fixed when the TUN is made.
+    #[error("the TUN's settings cannot change while it is up: stop and start")]
+    Tun,
+    /// The configured certificates or keys cannot be used.
+    #[error("TLS settings cannot be used")]
+    Tls(#[source] TlsConfigError),
+    /// The tunnel has ended.
+    #[error("stopped")]
+    Stopped,
+}
+
 /// What a tunnel has counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -67,14 +93,20 @@ pub struct Stats {
     pub netstack: netstack::Counters,
     /// Flows and their relays.
     pub flows: FlowStats,
+    /// What is held of the memory that `tun.memory_limit` allows.
+    pub memory: MemoryStats,
 }
 
 /// A running tunnel. Dropping it stops it, without waiting.
 pub struct Tunnel {
     running: Running,
+    workshop: Workshop,
+    /// What the tunnel goes by; the last of several reloads at once wins.
+    config: tokio::sync::Mutex<Config>,
+    told: Arc<Told>,
+    state: watch::Receiver<State>,
     stop: Arc<Notify>,
     thread: Mutex<Option<RuntimeThread<()>>>,
-    ended: watch::Receiver<()>,
 }
 
 /// What the thread shows of itself.
@@ -82,29 +114,109 @@ pub struct Tunnel {
 struct Running {
     client: Client<Dialer>,
     netstack: Option<netstack::Control>,
-    flows: Arc<flows::Counters>,
+    flows: Arc<flows::Registry>,
 }
 
 impl Tunnel {
-    /// Starts a tunnel; ready once the TUN is attached. The first session is dialled when it is needed.
+    /// Starts a tunnel; ready once the TUN is attached. The first sessions are being dialled then.
     ///
     /// # Errors
     /// See [`StartError`]; the TUN is closed then.
     pub async fn start(config: Config, tun: Tun, protect: Arc<dyn Protect>) -> Result<Self, StartError> {
-        let parts = assemble::Parts::new(config, protect, Clock::Boot)?;
+        let clock = Clock::Boot;
+        let parts = assemble::Parts::new(config.clone(), protect, clock)?;
+        let (workshop, told) = (parts.workshop(), Told::new(clock));
         let (ready, started) = oneshot::channel();
-        let (alive, ended) = watch::channel(());
+        let (shown, state) = watch::channel(State::Starting);
         let stop = Arc::new(Notify::new());
-        let stopped = Arc::clone(&stop);
-        let thread = RuntimeThread::spawn("anytls-tunnel", move || async move {
-            let _alive = alive;
-            parts.run(tun, ready, stopped).await;
+        let (theirs, stopped) = (Arc::clone(&told), Arc::clone(&stop));
+        let run = move || parts.run(tun, theirs, shown, ready, stopped);
+        let thread = RuntimeThread::spawn("anytls-tunnel", run).map_err(StartError::Thread)?;
+        let Ok(running) = started.await else {
+            return Err(StartError::Thread(io::Error::other("the tunnel's thread ended at once")));
+        };
+        Ok(Self {
+            running: running?,
+            workshop,
+            config: tokio::sync::Mutex::new(config),
+            told,
+            state,
+            stop,
+            thread: Mutex::new(Some(thread)),
         })
-        .map_err(StartError::Thread)?;
-        match started.await {
-            Ok(running) => Ok(Self { running: running?, stop, thread: Mutex::new(Some(thread)), ended }),
-            Err(_) => Err(StartError::Thread(io::Error::other("the tunnel's thread ended at once"))),
+    }
+
+    /// Goes by another config from now on, with the TUN as it is. Pool options change under the sessions that
+    /// there are. Another server, or another way to it, ends these and the streams on them.
+    ///
+    /// # Errors
+    /// See [`ReloadError`]; nothing has changed then.
+    pub async fn reload(&self, config: Config) -> Result<(), ReloadError> {
+        let mut current = self.config.lock().await;
+        if self.state.has_changed().is_err() {
+            return Err(ReloadError::Stopped);
         }
+        if config.tun != current.tun {
+            return Err(ReloadError::Tun);
+        }
+        let is_same_server = {
+            let (old, new) = (&current.server, &config.server);
+            *new == Server { pool: new.pool.clone(), tag: new.tag.clone(), ..old.clone() }
+        };
+        if is_same_server {
+            self.running.client.set_options(self.workshop.pool(config.server.pool.clone()));
+        } else {
+            let (dialer, options) = self.workshop.client(config.server.clone()).map_err(ReloadError::Tls)?;
+            let (is_there, there) = oneshot::channel();
+            self.workshop.deny(&config.server);
+            self.told.replace_server(Successor { dialer, options, is_there });
+            tokio::select! {
+                result = there => result.map_err(|_| ReloadError::Stopped)?,
+                () = self.ended() => return Err(ReloadError::Stopped),
+            }
+        }
+        *current = config;
+        Ok(())
+    }
+
+    /// Which network the phone's traffic leaves by; `None` for none. May be called as often as the system
+    /// says anything: what is no news costs nothing, and reports that follow each other within 300 ms are one.
+    pub fn network_changed(&self, path: Option<Path>) {
+        self.told.network_changed(path);
+    }
+
+    /// How awake the phone is. After a sleep the pool looks at its sessions once.
+    pub fn set_power(&self, power: Power) {
+        self.told.set_power(power);
+    }
+
+    /// How short the system is of memory. At [`Pressure::Low`] windows shrink and idle sessions are closed, at
+    /// [`Pressure::Critical`] the flows that are idle longest are reset as well.
+    pub fn memory_pressure(&self, pressure: Pressure) {
+        self.told.memory_pressure(pressure);
+    }
+
+    /// How the tunnel is doing.
+    pub fn state(&self) -> State {
+        self.state.borrow().clone()
+    }
+
+    /// The same, now and from now on. [`State::Stopped`] and [`State::Failed`] are the last.
+    pub fn watch_state(&self) -> watch::Receiver<State> {
+        self.state.clone()
+    }
+
+    /// The sessions that there are, oldest first.
+    pub fn sessions(&self) -> Vec<SessionInfo> {
+        self.running.client.sessions()
+    }
+
+    /// Measures the server with a session of its own: TCP, TLS, a first stream to `target` and a warm one.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn test_latency(&self, target: &Target) -> Result<Latency, OpenError> {
+        self.running.client.test_latency(target).await
     }
 
     /// Opens a stream of the caller's own through the tunnel.
@@ -115,9 +227,23 @@ impl Tunnel {
         self.running.client.open(target, first).await
     }
 
-    /// The client, for programs that relay sockets of their own.
-    pub fn client(&self) -> &Client<Dialer> {
-        &self.running.client
+    /// Opens a stream for a socket of the caller's own, which is a flow like those of the TUN: counted, and
+    /// one of the [`connections`](Self::connections) from now on.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`OpenError::Stopped`] also when the connection was closed meanwhile.
+    pub async fn connect(&self, target: Target) -> Result<Connected, OpenError> {
+        Connected::open(&self.running.flows, &self.running.client, target).await
+    }
+
+    /// The flows that live now, oldest first.
+    pub fn connections(&self) -> Vec<Connection> {
+        self.running.flows.connections()
+    }
+
+    /// Ends a flow: the app sees a RST, the server a Fin. False when no live flow has this number.
+    pub fn close_connection(&self, id: ConnectionId) -> bool {
+        self.running.flows.close(id)
     }
 
     /// What was counted so far.
@@ -126,14 +252,18 @@ impl Tunnel {
         Stats {
             client: client.stats(),
             netstack: netstack.as_ref().map(netstack::Control::counters).unwrap_or_default(),
-            flows: flows.snapshot(),
+            flows: flows.stats(),
+            memory: {
+                let held = netstack.as_ref().map(netstack::Control::memory_held).unwrap_or_default();
+                self.workshop.budget.stats(&self.workshop.account, held)
+            },
         }
     }
 
     /// Resolves when the tunnel has ended, by [`stop`](Self::stop) or because its TUN is gone.
     pub async fn ended(&self) {
-        let mut ended = self.ended.clone();
-        while ended.changed().await.is_ok() {}
+        let mut state = self.state.clone();
+        while state.changed().await.is_ok() {}
     }
 
     /// Resets every flow, ends every session, and waits for the thread: [`STOP_DEADLINE`] at most.
