@@ -13,6 +13,7 @@ pub(crate) mod socket;
 mod unix;
 #[cfg(any(target_os = "ios", target_os = "macos", test))]
 mod utun;
+mod way;
 
 #[cfg(target_os = "android")]
 pub(crate) use android::*;
@@ -21,3 +22,4 @@ pub(crate) use apple::*;
 #[cfg(not(any(target_os = "android", target_os = "ios", target_os = "macos")))]
 pub(crate) use host::*;
 pub(crate) use unix::set_nonblocking;
+pub(crate) use way::Way;

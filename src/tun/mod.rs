@@ -17,7 +17,7 @@ pub use channel::{ChannelDevice, pair};
 pub use fd::{FdDevice, adopt};
 pub use impair::{Impaired, Impairment};
 pub use namespace::NetworkNamespace;
-pub use open::{OpenTunError, TunOptions, add_route, open};
+pub use open::{OpenTunError, TunOptions, add_route, interface_name, open};
 
 /// The largest IP packet, and the size of the buffer that [`Device::poll_recv`] is given.
 pub const MAX_PACKET_BYTES: usize = 65_535;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::platform;
 
@@ -84,6 +84,14 @@ pub fn add_route(name: &str, (network, prefix): (IpAddr, u8)) -> io::Result<()> 
     platform::add_route(name, network, prefix)
 }
 
+/// The name of the interface that a TUN's packets pass. Linux outside Android.
+///
+/// # Errors
+/// When the descriptor is not a TUN; on a phone.
+pub fn interface_name(tun: BorrowedFd<'_>) -> io::Result<String> {
+    platform::tun_name(tun)
+}
+
 fn refused(setting: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> OpenTunError {
     |source| OpenTunError::Configure { setting: setting(), source }
 }
@@ -111,6 +119,7 @@ pub(crate) fn namespace_for_test() -> Option<super::NetworkNamespace> {
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
+    use std::os::fd::AsFd;
 
     use super::*;
 
@@ -163,6 +172,16 @@ mod tests {
                 let again = add_route("tun-test", default).unwrap_err();
                 assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
             }
+        });
+    }
+
+    #[test]
+    fn open_tun_knows_its_name_and_another_file_has_none() {
+        inside(|| {
+            let tun = open(&options()).unwrap();
+            assert_eq!(interface_name(tun.as_fd()).unwrap(), "tun-test");
+            let file = std::fs::File::open("/dev/null").unwrap();
+            interface_name(file.as_fd()).unwrap_err();
         });
     }
 

@@ -52,6 +52,11 @@ impl Lab {
             End { netns: &internet, interface: "wan", addresses: &["10.0.0.2/24"] },
             1500,
         );
+        Self::between(client, internet)
+    }
+
+    /// The same between hosts that are joined already: the client must have a way to [`SERVER`].
+    pub fn between(client: Netns, internet: Netns) -> Self {
         internet.ip("address add 203.0.113.9/32 dev lo");
         internet.ip("address add 2001:db8::9/128 dev lo nodad");
         let target = Target::start(&internet);
@@ -88,11 +93,17 @@ impl Lab {
 
     /// The program with a TUN, and the targets routed into it.
     pub fn run_program(&self, config: &Value, log: &str) -> Process {
+        let program = self.run_program_with(config, &["--log", log, "--tun", TUN]);
+        self.route_targets();
+        program
+    }
+
+    /// The program with other arguments, and nothing routed.
+    pub fn run_program_with(&self, config: &Value, arguments: &[&str]) -> Process {
         let mut command = self.client.command(env!("CARGO_BIN_EXE_anytls-mobile"));
-        command.args(["run", "--log", log, "--tun", TUN, "--config"]).arg(self.write_config(config));
+        command.args(["run", "--config"]).arg(self.write_config(config)).args(arguments);
         let mut program = self.client.spawn(command);
         program.wait_until_logged("tunnel is up");
-        self.route_targets();
         program
     }
 

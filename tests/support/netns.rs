@@ -70,6 +70,11 @@ impl Netns {
         output(self.command("ip").args(arguments.split_whitespace()))
     }
 
+    /// Runs `tc` inside, e.g. `netns.tc("qdisc add dev wan root netem delay 20ms")`; panics when it fails.
+    pub fn tc(&self, arguments: &str) -> String {
+        output(self.command("tc").args(arguments.split_whitespace()))
+    }
+
     /// Sets a value below `/proc/sys/net`; panics when it is refused.
     pub fn sysctl(&self, key: &str, value: &str) {
         self.try_sysctl(key, value).unwrap_or_else(|error| panic!("{error}"));

@@ -2,14 +2,16 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
+use std::num::ParseIntError;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anytls_mobile::config::{Config, Parsed};
-use anytls_mobile::transport::NoProtect;
+use anytls_mobile::config::{Config, Host, Parsed};
+use anytls_mobile::transport::{BindToDevice, Mark, Protect, ProtectError};
 use anytls_mobile::tun::{self, TunOptions};
-use anytls_mobile::tunnel::{Stats, Tun, Tunnel};
+use anytls_mobile::tunnel::{Path, Stats, Tun, Tunnel};
+use anytls_mobile::uplink::{UplinkOptions, Uplinks};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
@@ -33,26 +35,50 @@ pub(crate) struct Arguments {
     /// Listen for SOCKS5 here; a TUN is then made only with --tun or --tun-fd.
     #[arg(long)]
     socks: Option<SocketAddr>,
+    /// Mark the tunnel's own packets, so that a rule can keep them out of the TUN; needs root.
+    #[arg(long, value_name = "N", value_parser = mark)]
+    mark: Option<u32>,
+    /// Send the tunnel's own packets through this interface, whatever the routes say.
+    #[arg(long, value_name = "NAME")]
+    bind_interface: Option<String>,
+}
+
+/// A number as `ip rule` takes it: decimal, or hexadecimal after `0x`.
+fn mark(text: &str) -> Result<u32, ParseIntError> {
+    text.strip_prefix("0x").map_or_else(|| text.parse(), |digits| u32::from_str_radix(digits, 16))
 }
 
 pub(crate) fn run(arguments: Arguments, log: Option<LevelFilter>) -> Result<(), Failure> {
     let Parsed { config, .. } = check::load(&arguments.config)?;
     log_to_stderr(log.unwrap_or(config.log.level));
-    let tun = open_tun(&arguments, &config)?;
+    let (tun, tun_name) = open_tun(&arguments, &config)?;
     if matches!(tun, Tun::None) && arguments.socks.is_none() {
         return Err("nothing to serve: give --tun, --tun-fd, --socks, or a tun.name in the config".into());
     }
-    runtime()?.block_on(serve(config, tun, arguments.socks))
+    let server = match config.server.host {
+        Host::Address(address) => Some(address),
+        Host::Name(_) => None,
+    };
+    let Arguments { socks, mark, bind_interface: interface, .. } = arguments;
+    let uplink = UplinkOptions { server, mark, interface, tun: tun_name };
+    runtime()?.block_on(serve(config, tun, socks, uplink))
 }
 
-async fn serve(config: Config, tun: Tun, socks: Option<SocketAddr>) -> Result<(), Failure> {
+async fn serve(
+    config: Config,
+    tun: Tun,
+    socks: Option<SocketAddr>,
+    uplink: UplinkOptions,
+) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let listener = match socks {
         Some(address) => Some(TcpListener::bind(address).await.map_err(|e| format!("{address}: {e}"))?),
         None => None,
     };
-    let tunnel = Arc::new(Tunnel::start(config, tun, Arc::new(NoProtect)).await?);
+    let outside =
+        Outside { mark: uplink.mark.map(Mark), interface: uplink.interface.clone().map(BindToDevice) };
+    let tunnel = Arc::new(Tunnel::start(config, tun, Arc::new(outside)).await?);
     if let Some(listener) = &listener {
         tracing::info!(address = %listener.local_addr()?, "SOCKS5 is listening");
     }
@@ -67,6 +93,7 @@ async fn serve(config: Config, tun: Tun, socks: Option<SocketAddr>) -> Result<()
     let ended_by_itself = tokio::select! {
         () = front => false,
         () = show_stats(&tunnel) => false,
+        () = watch_network(&tunnel, uplink) => false,
         _ = interrupt.recv() => false,
         _ = terminate.recv() => false,
         () = tunnel.ended() => true,
@@ -75,18 +102,58 @@ async fn serve(config: Config, tun: Tun, socks: Option<SocketAddr>) -> Result<()
     if ended_by_itself { Err("the TUN is gone".into()) } else { Ok(()) }
 }
 
-fn open_tun(arguments: &Arguments, config: &Config) -> Result<Tun, Failure> {
+/// The TUN, and its interface's name.
+fn open_tun(arguments: &Arguments, config: &Config) -> Result<(Tun, Option<String>), Failure> {
     if let Some(fd) = arguments.tun_fd {
-        return Ok(Tun::Fd(tun::adopt(fd)?));
+        let tun = tun::adopt(fd)?;
+        // Without a name when it is something else that carries packets, such as a socket.
+        let name = tun::interface_name(tun.as_fd()).ok();
+        return Ok((Tun::Fd(tun), name));
     }
     let configured = config.tun.name.as_ref().filter(|_| arguments.socks.is_none());
-    let Some(name) = arguments.tun.as_ref().or(configured) else { return Ok(Tun::None) };
+    let Some(name) = arguments.tun.as_ref().or(configured) else { return Ok((Tun::None, None)) };
     let options = TunOptions {
         name: name.clone(),
         mtu: config.tun.mtu.get(),
         addresses: config.tun.addresses.iter().map(|a| (a.address(), a.prefix_len())).collect(),
     };
-    Ok(Tun::Fd(tun::open(&options)?))
+    Ok((Tun::Fd(tun::open(&options)?), Some(options.name)))
+}
+
+/// Keeps the tunnel's own sockets out of its TUN, in the ways asked for.
+struct Outside {
+    mark: Option<Mark>,
+    interface: Option<BindToDevice>,
+}
+
+impl Protect for Outside {
+    fn protect(&self, socket: BorrowedFd<'_>) -> Result<(), ProtectError> {
+        self.mark.map_or(Ok(()), |mark| mark.protect(socket))?;
+        self.interface.as_ref().map_or(Ok(()), |interface| interface.protect(socket))
+    }
+}
+
+/// Tells the tunnel which network it is on, for as long as that can be known.
+async fn watch_network(tunnel: &Tunnel, options: UplinkOptions) {
+    let error = match Uplinks::watch(options) {
+        Ok(mut uplinks) => loop {
+            match uplinks.changed().await {
+                Ok(id) => network_changed(tunnel, id),
+                Err(error) => break error,
+            }
+        },
+        Err(error) => error,
+    };
+    tracing::warn!(%error, "changes of the network go unnoticed");
+    std::future::pending().await
+}
+
+fn network_changed(tunnel: &Tunnel, id: Option<String>) {
+    match &id {
+        Some(path) => tracing::info!(path, "network changed"),
+        None => tracing::info!("no network"),
+    }
+    tunnel.network_changed(id.map(Path::new));
 }
 
 async fn show_stats(tunnel: &Tunnel) {
@@ -119,4 +186,19 @@ fn line(now: &Stats, before: &Stats) -> String {
         client.dialed,
         client.reused,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mark;
+
+    #[test]
+    fn a_mark_is_written_as_ip_rule_writes_it() {
+        assert_eq!(mark("81"), Ok(81));
+        assert_eq!(mark("0x51"), Ok(0x51));
+        assert_eq!(mark("0xffffffff"), Ok(u32::MAX));
+        for wrong in ["", "0x", "51h", "-1", "0x100000000"] {
+            assert!(mark(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -4,11 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anytls_mobile::client::OpenError;
-use anytls_mobile::clock::Clock;
 use anytls_mobile::proto::session::StreamError;
 use anytls_mobile::proto::target::{Host, Target};
-use anytls_mobile::relay::socket::Socket;
-use anytls_mobile::relay::tcp;
 use anytls_mobile::tunnel::Tunnel;
 use fast_socks5::server::Socks5ServerProtocol;
 use fast_socks5::util::target_addr::TargetAddr;
@@ -60,12 +57,10 @@ async fn connect(socket: TcpStream, tunnel: &Tunnel) -> Result<(), Failure> {
         TargetAddr::Ip(address) => Target::from(*address),
         TargetAddr::Domain(name, port) => Target { host: Host::Name(name.parse()?), port: *port },
     };
-    match tunnel.open(&target, &[]).await {
-        Ok(stream) => {
+    match tunnel.connect(target).await {
+        Ok(connected) => {
             let socket = request.reply_success(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))).await?;
-            let summary =
-                tcp::join(Socket::new(socket), stream, 0, &target, tunnel.client(), Clock::Boot).await;
-            tracing::debug!(%target, ?summary, "SOCKS connection ended");
+            connected.relay(socket).await;
         }
         Err(error) => request.reply_error(&reply(&error)).await?,
     }
@@ -75,9 +70,10 @@ async fn connect(socket: TcpStream, tunnel: &Tunnel) -> Result<(), Failure> {
 fn reply(error: &OpenError) -> ReplyError {
     match error {
         OpenError::Stream(StreamError::Refused(_)) => ReplyError::ConnectionRefused,
-        OpenError::Stream(StreamError::TimedOut) => ReplyError::ConnectionTimeout,
-        OpenError::Dial(_) => ReplyError::NetworkUnreachable,
+        OpenError::Stream(StreamError::TimedOut | StreamError::Stranded) => ReplyError::ConnectionTimeout,
+        OpenError::Dial(_) | OpenError::Offline => ReplyError::NetworkUnreachable,
         OpenError::Stream(StreamError::Session(_) | StreamError::SessionFull(_) | StreamError::Closed)
+        | OpenError::Busy
         | OpenError::Stopped => ReplyError::GeneralFailure,
     }
 }
