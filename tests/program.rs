@@ -92,6 +92,20 @@ fn unknown_words_and_a_missing_file_are_failures() {
     assert!(printed.contains("nothing to serve"), "{printed}");
 }
 
+/// That it runs: what the numbers are is for `scripts/bench` to say.
+#[test]
+fn the_memory_benchmark_prints_a_table_and_writes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_anytls-mobile"));
+    command.args(["bench", "memory", "--quick", "--out"]).arg(folder.path());
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    assert!(String::from_utf8_lossy(&stdout).contains("after the first heartbeat"));
+    let written = fs::read_to_string(folder.path().join("memory.json")).unwrap();
+    let written: serde_json::Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(written["rows"].as_array().map(Vec::len), Some(4), "{written}");
+}
+
 #[test]
 fn the_password_and_its_hash_are_in_no_log() {
     if !netns::available() {
