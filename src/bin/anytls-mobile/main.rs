@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods)] // what it starts lives as long as the program
 
+mod bench;
 mod check;
 mod demo;
 mod run;
@@ -11,6 +12,7 @@ mod socks;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use anytls_mobile::error::chain;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -35,6 +37,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Report every problem of a config.
     Check(check::Arguments),
+    /// Measure what the pool costs and gives; see docs/pool.md.
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments, log),
         Command::Serve(arguments) => serve::serve(arguments, log),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Bench(arguments) => bench::bench(&arguments, log),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,12 +65,6 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 fn log_to_stderr(level: LevelFilter) {
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(colours).init();
-}
-
-/// The error and its causes, in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// One thread is enough for a program that mostly waits for its tunnel's.
