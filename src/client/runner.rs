@@ -163,10 +163,14 @@ impl<D: Dial> Runner<D> {
     }
 
     pub(super) fn set_conditions(self: &Arc<Self>, conditions: Conditions) {
-        for link in self.lock().links() {
+        let links = self.with(|state, now| {
+            let was_online = state.pool.conditions().is_online;
+            state.pool.set_conditions(conditions, now);
+            if was_online == conditions.is_online { Vec::new() } else { state.links() }
+        });
+        for link in links {
             link.set_online(conditions.is_online);
         }
-        self.with(|state, now| state.pool.set_conditions(conditions, now));
         self.watch_by_system();
     }
 
@@ -258,7 +262,6 @@ impl<D: Dial> Runner<D> {
         for link in links.into_values() {
             link.fail(SessionError::Closed);
         }
-        self.tasks.cancel("dial");
         self.tasks.cancel("pool timer");
         self.tasks.cancel("latency");
         self.tasks.join().await;
@@ -282,8 +285,11 @@ impl<D: Dial> Runner<D> {
             self.carry_out(&mut state, action, &mut errands);
         }
         self.show(&mut state);
-        let due = state.pool.poll_timeout();
-        let timer = if state.timer_for == due { None } else { state.timer.take() };
+        // Streams that come and go put the next beat off all the time: a timer that is too early finds out
+        // by itself. One that is too late, or not needed any more, is told.
+        let (due, set) = (state.pool.poll_timeout(), state.timer_for);
+        let is_wrong = due.map_or(set.is_some(), |due| set.is_none_or(|set| due < set));
+        let timer = if is_wrong { state.timer.take() } else { None };
         drop(state);
         for (link, errand) in errands {
             match errand {

@@ -376,6 +376,11 @@ impl Pool {
         self.handle_impatience(now);
     }
 
+    /// What the phone does, as it was told last.
+    pub fn conditions(&self) -> Conditions {
+        self.conditions
+    }
+
     /// How many sessions are idle.
     pub fn idle_count(&self) -> usize {
         self.idle.len()
