@@ -3,16 +3,11 @@
 use std::time::Duration;
 
 use super::{Event, Session, SessionError};
-use crate::proto::settings::PeerVersion;
 use crate::proto::timers::Moment;
 
 /// A timer that fires so much late did not run while the device slept: whatever was to arrive until then
 /// has had no chance either. Above every delay of a busy thread, below the shortest deadline. A guess.
 pub(super) const OVERSLEPT: Duration = Duration::from_secs(1);
-
-/// A connection that was made less than this ago is taken to be there still: the first heartbeat falls
-/// within it, and few networks forget a connection that soon. A guess.
-const YOUNG: Duration = Duration::from_secs(60);
 
 /// A heartbeat that has not been answered.
 ///
@@ -160,30 +155,6 @@ impl Session {
         self.pulse.set_answers(false);
         if self.pending.take().is_some_and(|pending| pending.is_probe()) {
             self.events.push_back(Event::Alive);
-        }
-    }
-
-    /// Another session has shown which version the peer speaks.
-    pub fn learn_version(&mut self, version: PeerVersion) {
-        if self.peer.is_some() || self.failure.is_some() {
-            return;
-        }
-        match version {
-            PeerVersion::V1 => self.take_for_version_1(),
-            PeerVersion::V2 => {
-                self.peer = Some(version);
-                self.version_deadline = None;
-                self.pulse.set_answers(true);
-            }
-        }
-    }
-
-    /// The version is taken for 1 when the Settings that leave now are not answered. Not on an old connection
-    /// that nothing has come over yet: that may as well be dead, and is judged by what else is not answered.
-    pub(super) fn expect_version(&mut self, now: Moment) {
-        let is_young = now.since(self.started) < YOUNG || self.last_input.is_some();
-        if self.peer.is_none() && self.version_deadline.is_none() && is_young {
-            self.version_deadline = Some(now + self.version_grace());
         }
     }
 }

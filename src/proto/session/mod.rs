@@ -6,6 +6,7 @@
 //! closed by id. Nothing here waits, and nothing here knows what carries the bytes.
 
 mod buffer;
+mod deadlines;
 mod error;
 mod event;
 mod heart;
@@ -20,7 +21,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::heart::{OVERSLEPT, Pending};
+use self::heart::Pending;
 use self::output::Output;
 use self::stream::{Phase, RECV_LOW_BYTES, StreamState, WaitingWriter};
 use super::frame::{Decoder, MAX_PSH_BYTES, StreamId};
@@ -28,7 +29,7 @@ use super::padding::Scheme;
 use super::pulse::Pulse;
 use super::settings::PeerVersion;
 use super::target::Target;
-use super::timers::{Moment, earliest};
+use super::timers::Moment;
 use crate::budget::{Holding, RECEIVE_BYTES, SEND_BYTES, SEND_FLOOR_BYTES};
 
 pub use error::{SessionError, StreamError};
@@ -355,66 +356,6 @@ impl Session {
         self.events.pop_front()
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is due; `None` while the session waits for nothing.
-    pub fn poll_timeout(&self) -> Option<Moment> {
-        if !self.is_online {
-            return None;
-        }
-        let stream = self.deadlines.first().map(|&(deadline, _)| deadline);
-        earliest(earliest(stream, self.version_deadline), self.heart_deadline())
-    }
-
-    /// Does what is due at `now`: gives up on streams that were not answered and on a peer that is gone,
-    /// settles the peer's version.
-    pub fn handle_timeout(&mut self, now: Moment) {
-        if !self.is_online {
-            return;
-        }
-        if let Some(deadline) = self.version_deadline.take_if(|deadline| *deadline <= now)
-            && self.peer.is_none()
-        {
-            if now.since(deadline) >= OVERSLEPT || !self.is_delivered {
-                self.expect_version(now);
-            } else {
-                self.take_for_version_1();
-            }
-        }
-        self.handle_heart_timeout(now);
-        while let Some(&(deadline, id)) = self.deadlines.first() {
-            if deadline > now {
-                break;
-            }
-            self.deadlines.pop_first();
-            // protocol.md#stream: the answer may be there, and it is we who do not read, or who slept
-            let unfair = self.stalled > 0 || now.since(deadline) >= OVERSLEPT;
-            let postponed = unfair.then(|| self.opening(id, now));
-            let Some(stream) = self.streams.get_mut(&id) else { continue };
-            let Phase::Opening { since, .. } = stream.phase else { continue };
-            if let Some(opening) = postponed {
-                stream.phase = opening;
-                continue;
-            }
-            if self.last_input.is_none_or(|last| last < since) {
-                self.fail(SessionError::NoAnswer);
-                return;
-            }
-            stream.phase = Phase::Failed(StreamError::TimedOut);
-            self.events.push_back(Event::Readable(id));
-            self.events.push_back(Event::Writable(id));
-        }
-    }
-
-    /// There is a network, or none. What was due meanwhile is asked again, as after a sleep.
-    pub fn set_online(&mut self, is_online: bool) {
-        self.is_online = is_online;
-    }
-
-    /// Whether all that was sent has arrived at the peer's system: what has not cannot have been answered. To
-    /// be set before [`handle_timeout`](Self::handle_timeout) where it is known.
-    pub fn set_delivered(&mut self, is_delivered: bool) {
-        self.is_delivered = is_delivered;
-    }
-
     /// Whether the session takes input: false while a stream holds more than its reader takes, which is
     /// the only back-pressure that the protocol has.
     pub fn wants_input(&self) -> bool {
@@ -450,41 +391,6 @@ impl Session {
     pub fn counters(&self) -> SessionCounters {
         let padding_bytes = self.output.padding_bytes();
         SessionCounters { padding_bytes, ..self.counters }
-    }
-
-    fn opening(&mut self, id: StreamId, now: Moment) -> Phase {
-        let deadline = now + self.synack_timeout();
-        self.deadlines.insert((deadline, id));
-        Phase::Opening { since: now, deadline: Some(deadline) }
-    }
-
-    /// How long the server may take to open a stream, its own connect included.
-    fn synack_timeout(&self) -> Duration {
-        let (low, high) = (Duration::from_secs(3), Duration::from_secs(8));
-        // protocol.md#reuse
-        self.synack_timeout.unwrap_or_else(|| (self.round_trip * 3 + Duration::from_secs(2)).clamp(low, high))
-    }
-
-    /// How long after the first Settings a version 2 server may take to say so. It answers them before it
-    /// connects anywhere, so a round trip is all it needs; the rest is for a bad moment of the radio.
-    fn version_grace(&self) -> Duration {
-        let (low, high) = (Duration::from_millis(500), Duration::from_secs(2));
-        (self.round_trip * 2 + Duration::from_millis(300)).clamp(low, high)
-    }
-
-    /// Version 1 never answers a stream: all that wait are open.
-    fn take_for_version_1(&mut self) {
-        self.peer = Some(PeerVersion::V1);
-        self.fall_mute();
-        self.deadlines.clear();
-        self.events.push_back(Event::PeerVersion(PeerVersion::V1));
-        for (&id, stream) in &mut self.streams {
-            if matches!(stream.phase, Phase::Opening { .. }) {
-                stream.phase = Phase::Open;
-                stream.was_open = true;
-                self.events.push_back(Event::Readable(id));
-            }
-        }
     }
 
     fn stream(&self, id: StreamId) -> Result<&StreamState, StreamError> {

@@ -1,17 +1,16 @@
 //! Does what the pool decides: dials, grants, asks for heartbeats, closes.
 
+mod sessions;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::{oneshot, watch};
-use tracing::debug_span;
 
 use super::counters::{Counted, Counters};
-use super::driver::Driver;
 use super::lease::{Lease, Request};
 use super::link::Link;
 use super::status::{ClientStatus, SessionInfo};
@@ -19,14 +18,14 @@ use super::{ClientOptions, OpenError};
 use crate::budget::Account;
 use crate::clock::{Alarm, Clock};
 use crate::entropy;
-use crate::proto::auth::{PasswordHash, put_authentication};
+use crate::proto::auth::PasswordHash;
 use crate::proto::padding::Scheme;
-use crate::proto::pool::{Action, Conditions, DialId, Pool, PoolOptions, Refusal, SessionSeq, Ticket, Want};
-use crate::proto::session::{Event, Session, SessionError, SessionOptions, Side};
+use crate::proto::pool::{Action, Conditions, Pool, PoolOptions, Refusal, SessionSeq, Ticket, Want};
+use crate::proto::session::SessionError;
 use crate::proto::settings::PeerVersion;
 use crate::proto::timers::Moment;
 use crate::task::Tasks;
-use crate::transport::{Dial, DialError, DialTimes, SystemWatch};
+use crate::transport::{Dial, DialError, SystemWatch};
 
 /// How long the system waits for a server of version 1 that is silent: as long as the slowest heartbeat,
 /// asked for twice.
@@ -384,132 +383,6 @@ impl<D: Dial> Runner<D> {
             is_news
         });
     }
-
-    async fn dial(self: Arc<Self>, dial: DialId) {
-        match self.connect().await {
-            Ok((wire, times)) => self.adopt(dial, wire, times.connect),
-            Err(error) => {
-                tracing::debug!(%error, "dial failed");
-                self.with(|state, now| {
-                    self.shown.counters.count_failed_dial(error.kind());
-                    state.is_proven = false;
-                    state.last_error = Some(error);
-                    let State { pool, rng, .. } = state;
-                    pool.handle_dial_failed(dial, now, rng);
-                });
-            }
-        }
-    }
-
-    /// An authenticated connection.
-    pub(super) async fn connect(&self) -> Result<(D::Wire, DialTimes), DialError> {
-        let mut block = Vec::new();
-        {
-            let mut state = self.lock();
-            let State { scheme, rng, .. } = &mut *state;
-            put_authentication(&mut block, &self.password, scheme.authentication_padding(rng));
-        }
-        self.dial.dial(&block).await
-    }
-
-    /// A session on a new connection.
-    pub(super) fn session(&self, round_trip: Duration) -> (Arc<Link>, StdRng) {
-        let mut state = self.lock();
-        let options = SessionOptions {
-            scheme: Arc::clone(&state.scheme),
-            peer: state.peer,
-            round_trip,
-            synack_timeout: state.synack_timeout,
-            answers_fin: state.answers_fin,
-            account: Arc::clone(&self.account),
-        };
-        let session = Session::new(Side::Client, options, self.clock.now());
-        (Link::new(session, self.clock), StdRng::from_rng(&mut state.rng))
-    }
-
-    /// Makes a session of a new connection.
-    fn adopt(self: &Arc<Self>, dial: DialId, wire: D::Wire, round_trip: Duration) {
-        let (link, rng) = self.session(round_trip);
-        let pulse = Arc::clone(link.lock().session.pulse());
-        let seq = self.with(|state, now| {
-            let seq = state.pool.handle_dialed(dial, pulse, round_trip, now, &mut state.rng)?;
-            state.sessions.insert(seq, Arc::clone(&link));
-            Counters::count(&self.shown.counters.dialed);
-            if state.peer == Some(PeerVersion::V1) {
-                link.watch_by_system(state.system_watch());
-                state.pool.handle_proven(now); // it will say nothing before a user asks
-            }
-            Some(seq)
-        });
-        let Some(seq) = seq else { return };
-        let weak = Arc::downgrade(self);
-        let on_event = {
-            let weak = weak.clone();
-            move |event| {
-                if let Some(runner) = weak.upgrade() {
-                    runner.handle_event(seq, event);
-                }
-            }
-        };
-        let driver =
-            Driver::new(wire, Arc::clone(&link), rng, on_event).counting(Arc::clone(&self.shown.counters));
-        // In place, it would be held once more by each future around it.
-        let driver = Box::pin(driver);
-        let session = async move {
-            let reason = driver.await;
-            if let Some(runner) = weak.upgrade() {
-                runner.handle_ended(seq, reason);
-            }
-        };
-        self.tasks.spawn_in(debug_span!(parent: None, "session", seq = seq.0), "session", session);
-    }
-
-    fn handle_event(self: &Arc<Self>, seq: SessionSeq, event: Event) {
-        match event {
-            Event::Released => self.give_back(seq),
-            Event::Alive => self.with(|state, now| state.pool.handle_alive(seq, now)),
-            Event::PeerVersion(version) => {
-                let others = self.with(|state, now| {
-                    let is_news = state.peer.replace(version) != Some(version);
-                    (state.is_proven, state.last_error) = (true, None);
-                    state.pool.handle_proven(now);
-                    if is_news { state.links() } else { Vec::new() }
-                });
-                for link in others {
-                    link.learn_version(version);
-                }
-                if version == PeerVersion::V1 {
-                    self.watch_by_system();
-                }
-            }
-            Event::SchemeUpdate(raw) => self.lock().update_scheme(raw),
-            // The link wakes those itself, and only servers see streams come in.
-            Event::Readable(_) | Event::Writable(_) | Event::Incoming(_) => {}
-        }
-    }
-
-    fn handle_ended(self: &Arc<Self>, seq: SessionSeq, reason: SessionError) {
-        self.with(|state, now| {
-            state.sessions.remove(&seq);
-            let reason = match reason {
-                // It has stood long enough to be refused, and the server is known to take our password.
-                SessionError::Rejected if state.peer.is_some() && state.pool.was_pooled(seq) => {
-                    SessionError::EndedByPeer
-                }
-                reason => reason,
-            };
-            tracing::debug!(seq = seq.0, %reason, "session ended");
-            if matches!(reason, SessionError::Rejected) {
-                self.shown.counters.count_failed_dial(DialError::Authentication.kind());
-                state.is_proven = false;
-                state.last_error = Some(DialError::Authentication);
-                let State { pool, rng, .. } = state;
-                pool.handle_rejected(seq, now, rng);
-            } else {
-                state.pool.handle_lost(seq, &reason, now);
-            }
-        });
-    }
 }
 
 impl<D: Dial> State<D> {
@@ -523,21 +396,6 @@ impl<D: Dial> State<D> {
 
     fn system_watch(&self) -> SystemWatch {
         SystemWatch { interval: self.pool.heartbeat_interval(), dead_after: SYSTEM_PATIENCE }
-    }
-
-    /// Takes the server's scheme for later sessions, or refuses it whole.
-    fn update_scheme(&mut self, raw: Vec<u8>) {
-        match Scheme::parse(&raw) {
-            Ok(scheme) => {
-                tracing::debug!(md5 = scheme.md5_hex(), "padding scheme updated");
-                self.scheme = Arc::new(scheme);
-            }
-            Err(error) if self.refused_scheme != raw => {
-                tracing::warn!(%error, "padding scheme of the server refused, keeping the old one");
-                self.refused_scheme = raw;
-            }
-            Err(_) => {}
-        }
     }
 }
 
