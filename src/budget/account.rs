@@ -33,6 +33,11 @@ impl Account {
         self.held.load(Ordering::Relaxed)
     }
 
+    /// Bytes that nobody holds.
+    pub fn free(&self) -> usize {
+        self.limit.saturating_sub(self.held())
+    }
+
     /// What one holder may have in all now: part of what is free, but at least `floor` and at most `most`.
     pub fn allowance(&self, floor: usize, most: usize) -> usize {
         let limit = match self.pressure() {
@@ -94,6 +99,11 @@ impl Holding {
     /// See [`Account::allowance`].
     pub fn allowance(&self, floor: usize, most: usize) -> usize {
         self.account.allowance(floor, most)
+    }
+
+    /// Whether the account is over its limit, and this holder has a part in that.
+    pub fn is_over(&self) -> bool {
+        self.bytes() > 0 && self.account.held() > self.account.limit
     }
 
     /// One of the holder's buffers went from so many bytes to so many.

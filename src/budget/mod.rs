@@ -7,8 +7,10 @@
 //! | shared | 0.3 MiB | [`SHARED_BYTES`]: what all sessions, or all flows, use one after the other |
 //! | sessions, floor | 8.6 MiB | [`SESSION_FLOOR_BYTES`] for each session: enough that it moves on, however full the rest is |
 //! | sessions, elastic | 3 MiB | an [`Account`]: what makes sessions fast while few of them hold much |
-//! | netstack | 10.6 MiB | [`FLOW_BYTES`] for each flow, the rest for the rings under them |
-//! | reserve | 1.5 MiB | datagrams, reassembly and the DNS cache |
+//! | netstack | 10.6 MiB | [`FLOW_BYTES`] for each flow, TCP or UDP, the rest for the rings under TCP |
+//! | datagrams | 0.75 MiB | an [`Account`]: datagrams in queues, on their way up or down |
+//! | reassembly | 0.2 MiB | fragments that wait for the rest of their packet |
+//! | DNS | 0.6 MiB | questions under way, the cache, the names behind fake addresses |
 //!
 //! The sum holds because of one rule. A holder may grow beyond its floor only by a part of what is free
 //! ([`Account::allowance`]), so growth of that kind never takes the account over its limit; what can are
@@ -101,12 +103,18 @@ pub const FLOW_BYTES: usize = 2 * KIB;
 pub const FIRST_BYTES: usize = 2 * KIB;
 /// Flows at most, however much memory there is.
 pub const MAX_FLOWS: usize = 8192;
+/// UDP flows at most, unless a quarter of all flows are fewer: each is a stream, and mostly a session.
+pub const MAX_UDP_FLOWS: usize = 1024;
 /// Flows at most whose handshake is not done, unless half of all flows are fewer.
 pub const MAX_HALF_OPEN: usize = 1024;
 /// Resets that a full device owes. Nothing else repeats a reset, and an app that misses it waits for ever;
 /// some hundred flows may be aborted at once when a session dies. Each is a packet of headers.
 pub const OWED_RESETS: usize = 256;
 const RESET_BYTES: usize = 80;
+/// What reassembly may hold at most: more than two of the largest packets at once are an attack.
+const REASSEMBLY_BYTES: usize = 256 * KIB;
+/// The same when there is little memory: one of the largest packets, and small ones beside it.
+const REASSEMBLY_FLOOR_BYTES: usize = 80 * KIB;
 /// The packet that was read and the packet being written.
 pub const PACKETS_BYTES: usize = 2 * 64 * KIB;
 
@@ -137,8 +145,12 @@ pub struct Budget {
     pub netstack: usize,
     /// Flows at most.
     pub max_flows: usize,
-    /// What datagrams, reassembly and the DNS cache may hold.
-    pub reserve: usize,
+    /// What datagrams may hold in all queues: the limit of their [`Account`].
+    pub datagrams: usize,
+    /// What fragments may hold that wait for the rest of their packet.
+    pub reassembly: usize,
+    /// What DNS may hold: questions under way, the cache, and the names behind fake addresses.
+    pub dns: usize,
     eager: bool,
 }
 
@@ -147,14 +159,23 @@ impl Budget {
     /// many as fit when that is 0, and for flows that are answered `eager`ly or not.
     pub fn divide(limit: usize, max_sessions: usize, eager: bool) -> Self {
         let limit = limit.max(MIN_LIMIT_BYTES);
-        let (reserve, elastic) = (limit / 16, limit / 8);
+        let (beside, elastic) = (limit / 16, limit / 8);
+        let reassembly = (beside / 8).clamp(REASSEMBLY_FLOOR_BYTES, REASSEMBLY_BYTES);
+        let dns = (beside - reassembly) * 3 / 7;
+        let datagrams = beside - reassembly - dns;
         // With the elastic share half of it all: what crosses sessions has crossed a ring before.
         let affordable = (limit / 2 - elastic) / SESSION_FLOOR_BYTES;
         let max_sessions = if max_sessions == 0 { affordable } else { max_sessions.min(affordable) };
-        let netstack = limit - SHARED_BYTES - reserve - elastic - max_sessions * SESSION_FLOOR_BYTES;
+        let netstack = limit - SHARED_BYTES - beside - elastic - max_sessions * SESSION_FLOOR_BYTES;
         // A sixteenth is the rings', whatever the number of flows.
         let max_flows = ((netstack - netstack / 16) / flow_bytes(eager)).min(MAX_FLOWS);
-        Self { limit, max_sessions, elastic, netstack, max_flows, reserve, eager }
+        Self { limit, max_sessions, elastic, netstack, max_flows, datagrams, reassembly, dns, eager }
+    }
+
+    /// UDP flows at most: of `max_streams`, where the server sets such a bound, half are left to TCP and DNS.
+    pub fn max_udp_flows(&self, max_streams: Option<usize>) -> usize {
+        let most = MAX_UDP_FLOWS.min(self.max_flows / 4);
+        max_streams.map_or(most, |streams| most.min((streams / 2).max(1)))
     }
 
     /// Flows at most whose handshake is not done.
@@ -174,19 +195,25 @@ impl Budget {
 
     /// The sum of all shares.
     pub fn worst_case(&self) -> usize {
-        SHARED_BYTES + self.max_sessions * SESSION_FLOOR_BYTES + self.elastic + self.netstack + self.reserve
+        let sessions = self.max_sessions * SESSION_FLOOR_BYTES + self.elastic;
+        SHARED_BYTES + sessions + self.netstack + self.datagrams + self.reassembly + self.dns
     }
 
     /// What is held now.
-    pub fn stats(&self, sessions: &Account, netstack_held: usize) -> MemoryStats {
+    pub fn stats(&self, sessions: &Account, datagrams: &Account, held: Held) -> MemoryStats {
         MemoryStats {
             limit: self.limit,
             shared: SHARED_BYTES,
             sessions: self.max_sessions * SESSION_FLOOR_BYTES + self.elastic,
             sessions_held: sessions.held(),
             netstack: self.netstack,
-            netstack_held,
-            reserve: self.reserve,
+            netstack_held: held.netstack,
+            datagrams: self.datagrams,
+            datagrams_held: datagrams.held(),
+            reassembly: self.reassembly,
+            reassembly_held: held.reassembly,
+            dns: self.dns,
+            dns_held: held.dns,
             pressure: sessions.pressure(),
         }
     }
@@ -196,6 +223,17 @@ impl Budget {
 /// try again, and in a session's output.
 const fn flow_bytes(eager: bool) -> usize {
     if eager { FLOW_BYTES + 2 * FIRST_BYTES } else { FLOW_BYTES }
+}
+
+/// What those hold, in bytes, that have no account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Flows and their rings.
+    pub netstack: usize,
+    /// Fragments.
+    pub reassembly: usize,
+    /// Questions, the cache, and the names behind fake addresses.
+    pub dns: usize,
 }
 
 /// What the core may hold and what it holds, in bytes.
@@ -213,8 +251,18 @@ pub struct MemoryStats {
     pub netstack: usize,
     /// What flows and their rings hold of it.
     pub netstack_held: usize,
-    /// The share kept for datagrams, reassembly and the DNS cache.
-    pub reserve: usize,
+    /// The share of datagrams in queues.
+    pub datagrams: usize,
+    /// What they hold of it.
+    pub datagrams_held: usize,
+    /// The share of fragments that wait for the rest of their packet.
+    pub reassembly: usize,
+    /// What they hold of it.
+    pub reassembly_held: usize,
+    /// The share of DNS.
+    pub dns: usize,
+    /// What questions under way, the cache and the names behind fake addresses hold of it.
+    pub dns_held: usize,
     /// What the system last said.
     pub pressure: Pressure,
 }
@@ -239,6 +287,7 @@ mod tests {
                     let rings = budget.netstack - budget.max_flows * budget.flow_bytes();
                     assert!(rings >= budget.netstack / 16, "{budget:?}");
                     assert!(budget.max_half_open() <= budget.max_flows, "{budget:?}");
+                    assert!(budget.max_udp_flows(None) >= 16, "{budget:?}");
                 }
             }
         }
@@ -251,6 +300,16 @@ mod tests {
             assert_eq!(budget.max_sessions, sessions);
             assert!(budget.max_flows >= flows, "{budget:?}");
         }
+    }
+
+    #[test]
+    fn the_largest_datagram_has_room_even_at_the_smallest_limit() {
+        let budget = Budget::divide(MIN_LIMIT_BYTES, 0, false);
+        assert!(budget.datagrams > 66 * KIB && budget.reassembly > 66 * KIB, "{budget:?}");
+        let budget = Budget::divide(24 * MIB, 128, false);
+        assert_eq!(budget.max_udp_flows(None), MAX_UDP_FLOWS);
+        let of_streams = [1000, 64, 5, 1, 0].map(|streams| budget.max_udp_flows(Some(streams)));
+        assert_eq!(of_streams, [500, 32, 2, 1, 1]);
     }
 
     #[test]

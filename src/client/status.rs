@@ -23,6 +23,8 @@ pub struct ClientStatus {
     pub retry_at: Option<Moment>,
     /// Why the last dial failed; `None` once one has been answered.
     pub last_error: Option<DialError>,
+    /// How many streams there may be at once; `None` unless the server was seen to take one a session and no more.
+    pub max_streams: Option<usize>,
 }
 
 impl ClientStatus {
@@ -31,6 +33,7 @@ impl ClientStatus {
         let kind = |status: &Self| status.last_error.as_ref().map(DialError::kind);
         (self.is_proven, self.sessions, self.dialing, self.failures, self.retry_at)
             == (other.is_proven, other.sessions, other.dialing, other.failures, other.retry_at)
+            && self.max_streams == other.max_streams
             && kind(self) == kind(other)
     }
 }

@@ -375,6 +375,7 @@ impl<D: Dial> Runner<D> {
                 failures: pool.failures(),
                 retry_at: pool.retry_at(),
                 last_error: state.last_error.clone(),
+                max_streams: pool.max_streams(),
             };
             let is_news = !status.is_same(shown);
             if is_news {

@@ -261,6 +261,12 @@ impl Pool {
         }
     }
 
+    /// How many streams there may be at once: bounded when each needs a session of its own.
+    pub fn max_streams(&self) -> Option<usize> {
+        let max_sessions = self.options.max_sessions;
+        (self.sharing == Sharing::Refused && max_sessions > 0).then_some(max_sessions)
+    }
+
     /// What became of a second stream on a session says nothing: the next one may try.
     pub fn handle_unclear_sharing(&mut self, now: Moment) {
         if matches!(self.sharing, Sharing::Asked(_)) {
