@@ -10,3 +10,4 @@ pub mod session;
 pub mod settings;
 pub mod target;
 pub mod timers;
+pub mod uot;

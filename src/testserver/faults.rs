@@ -18,6 +18,8 @@ pub struct Faults {
     pub cut_at_stream: Option<(u32, Cut)>,
     /// A session is cut at the first flush after so many bytes of plaintext for the client.
     pub cut_after: Option<(u64, Cut)>,
+    /// What is wrong with UDP over TCP.
+    pub udp: UdpFaults,
     /// Sessions are closed, in good order, as soon as they are authenticated.
     pub close_after_authentication: bool,
     /// Sessions are read, and nothing is ever sent on them, not even a goodbye.
@@ -26,6 +28,18 @@ pub struct Faults {
     pub deaf: bool,
     /// Sent once the client's Settings have come: any frames, made by [`raw_frame`].
     pub extra_frames: Vec<u8>,
+}
+
+/// What a server does wrong with UDP over TCP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UdpFaults {
+    /// It is not offered: such streams are refused.
+    pub refused: bool,
+    /// In packet mode, addresses are taken to be in SOCKS5 numbering, and a stream with others is closed at the
+    /// first datagram. There is a server that does this.
+    pub socks5_numbering: bool,
+    /// A stream with a longer datagram is closed, as servers do that hold none longer.
+    pub max_datagram_bytes: Option<usize>,
 }
 
 /// When streams are answered.

@@ -4,7 +4,7 @@
 //! TestServer ─ Door ─► connection: TLS, password ─► client::driver over a ServerWire
 //!      │                                                 │ a stream opens
 //!      │ what was seen, what to do wrong                 ▼
-//!      └──────────────► Line ◄─────────────────── stream: target, SynAck, relay
+//!      └──────────────► Line ◄─────────────────── stream: target, SynAck, relay, or udp
 //! ```
 //! The session is the client's own with [`Side::Server`](crate::proto::session::Side::Server). Faults
 //! sit in three places: `connection` (whole sessions), `stream` (answers) and `line` (bytes).
@@ -19,6 +19,7 @@ mod record;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod udp;
 mod wire;
 
 use std::io;
@@ -34,7 +35,7 @@ use self::line::Line;
 use crate::task::Tasks;
 
 pub use self::door::Listening;
-pub use self::faults::{Cut, Faults, SynAck, raw_frame};
+pub use self::faults::{Cut, Faults, SynAck, UdpFaults, raw_frame};
 pub use self::options::{Identity, Outbound, Rejection, ServerOptions, Service};
 pub use self::record::{ConnectionRecord, FrameRecord};
 pub use self::wire::{TlsStream, TlsWire};

@@ -105,7 +105,7 @@ pub enum Rejection {
 /// What serves a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Service {
-    /// A TCP connection to the target.
+    /// A TCP connection to the target; for UDP over TCP, its datagrams.
     Connect,
     /// A TCP connection to this address, whatever the target.
     ConnectTo(SocketAddr),

@@ -10,20 +10,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, copy_buf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{Faults, Outbound, Service, SynAck};
+use super::{Faults, Outbound, Service, SynAck, udp};
 use crate::client::Stream;
 use crate::client::link::Link;
 use crate::proto::frame::StreamId;
 use crate::proto::target::{Host, MAX_TARGET_BYTES, Target};
+use crate::proto::uot::MAGIC_NAME;
 
 /// How long a target may take to answer a connect.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Bytes moved at once: four full records.
 const COPY_BYTES: usize = 64 * 1024;
-
-/// The name that stands for UDP over TCP. protocol.md#udp-over-tcp-version-2
-const UDP_OVER_TCP: &str = "sp.v2.udp-over-tcp.arpa";
 
 /// The period of what [`Service::Send`] sends: a prime, so that nothing of the protocol repeats with it.
 const PATTERN_BYTES: u8 = 251;
@@ -43,7 +41,12 @@ pub(super) async fn serve(mut stream: Stream, link: &Arc<Link>, outbound: &Outbo
         Some(reason) => Service::Refuse(reason.clone()),
         None => outbound(&target),
     };
+    let is_udp = service == Service::Connect && is_magic(&target);
     let connected = match &service {
+        Service::Connect if is_udp && faults.udp.refused => {
+            Err("UDP over TCP is not offered here".to_owned())
+        }
+        Service::Connect if is_udp => Ok(None),
         Service::Connect => connect(&target).await.map(Some),
         Service::ConnectTo(address) => connect(&Target::from(*address)).await.map(Some),
         Service::Refuse(reason) => Err(reason.clone()),
@@ -72,9 +75,14 @@ pub(super) async fn serve(mut stream: Stream, link: &Arc<Link>, outbound: &Outbo
         (None, Service::Discard) => discard(&mut stream).await,
         (None, Service::Send(count)) => send(&mut stream, count).await,
         (None, Service::Hold) => std::future::pending().await,
-        (None, Service::Connect | Service::ConnectTo(_) | Service::Refuse(_)) => Ok(()), // came to nothing above
+        (None, Service::Connect) => udp::relay(stream, faults.udp).await,
+        (None, Service::ConnectTo(_) | Service::Refuse(_)) => Ok(()), // came to nothing above
     };
     tracing::debug!(%target, ?end, "stream ended");
+}
+
+fn is_magic(target: &Target) -> bool {
+    matches!(&target.host, Host::Name(name) if name.as_str() == MAGIC_NAME)
 }
 
 /// Reads the target, which may come in any pieces, and not a byte after it.
@@ -107,9 +115,6 @@ async fn read_target(stream: &mut Stream) -> io::Result<Target> {
 async fn connect(target: &Target) -> Result<TcpStream, String> {
     let connecting = async {
         match &target.host {
-            Host::Name(name) if name.as_str() == UDP_OVER_TCP => {
-                Err(io::Error::new(io::ErrorKind::Unsupported, "UDP over TCP is not offered here"))
-            }
             Host::Name(name) => TcpStream::connect((name.as_str(), target.port)).await,
             Host::Ip(address) => TcpStream::connect((*address, target.port)).await,
         }

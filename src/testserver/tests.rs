@@ -272,7 +272,8 @@ async fn a_target_in_single_bytes_is_understood() {
 #[tokio::test]
 async fn what_cannot_be_reached_is_refused_in_words() {
     let closed = TcpListener::bind("127.0.0.1:0").await.expect("bound").local_addr().expect("an address");
-    let server = start(options()).await;
+    let faults = Faults { udp: UdpFaults { refused: true, ..UdpFaults::default() }, ..Faults::default() };
+    let server = start(ServerOptions { faults, ..options() }).await;
     let mut raw = Raw::session(&server).await;
     raw.open(1, &Target::from(closed), b"").await;
     let (_, id, text) = raw.frame_of(SYNACK).await;

@@ -135,35 +135,47 @@ impl Client {
         host: &str,
         account: Arc<Account>,
     ) -> Result<Self, TlsConfigError> {
-        let name = options.server_name.as_deref().unwrap_or(host).to_owned();
-        let name = ServerName::try_from(name.clone()).map_err(|_| TlsConfigError::ServerName(name))?;
-        let provider = Arc::new(ring::default_provider());
-        let versions: Vec<&SupportedProtocolVersion> =
-            [(TlsVersion::Tls13, &TLS13), (TlsVersion::Tls12, &TLS12)]
-                .into_iter()
-                .filter(|(version, _)| (options.min_version..=options.max_version).contains(version))
-                .map(|(_, version)| version)
-                .collect();
-        if versions.is_empty() {
-            return Err(TlsConfigError::NoVersion);
-        }
-        let verifier = verifier(options, &provider)?;
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&versions)
-            .map_err(TlsConfigError::Setup)?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = match &options.client_certificate {
-            None => builder.with_no_client_auth(),
-            Some(client) => builder
-                .with_client_auth_cert(certificates(&client.certificate)?, private_key(&client.key)?)
-                .map_err(TlsConfigError::ClientCertificate)?,
-        };
-        config.alpn_protocols = options.alpn.iter().map(|name| name.clone().into_bytes()).collect();
-        config.enable_sni = !options.disable_sni;
-        config.resumption = Resumption::in_memory_sessions(TICKETS);
-        Ok(Self { config: Arc::new(config), name, account })
+        let (config, name) = client_config(options, host)?;
+        Ok(Self { config, name, account })
     }
+}
+
+/// What handshakes with one host are made with, and whom its certificate must be for. Reads the files that
+/// `options` name. Tickets are kept in the configuration, so that it should be kept too.
+///
+/// # Errors
+/// When the options cannot be used.
+pub fn client_config(
+    options: &TlsOptions,
+    host: &str,
+) -> Result<(Arc<ClientConfig>, ServerName<'static>), TlsConfigError> {
+    let name = options.server_name.as_deref().unwrap_or(host).to_owned();
+    let name = ServerName::try_from(name.clone()).map_err(|_| TlsConfigError::ServerName(name))?;
+    let provider = Arc::new(ring::default_provider());
+    let versions: Vec<&SupportedProtocolVersion> = [(TlsVersion::Tls13, &TLS13), (TlsVersion::Tls12, &TLS12)]
+        .into_iter()
+        .filter(|(version, _)| (options.min_version..=options.max_version).contains(version))
+        .map(|(_, version)| version)
+        .collect();
+    if versions.is_empty() {
+        return Err(TlsConfigError::NoVersion);
+    }
+    let verifier = verifier(options, &provider)?;
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&versions)
+        .map_err(TlsConfigError::Setup)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match &options.client_certificate {
+        None => builder.with_no_client_auth(),
+        Some(client) => builder
+            .with_client_auth_cert(certificates(&client.certificate)?, private_key(&client.key)?)
+            .map_err(TlsConfigError::ClientCertificate)?,
+    };
+    config.alpn_protocols = options.alpn.iter().map(|name| name.clone().into_bytes()).collect();
+    config.enable_sni = !options.disable_sni;
+    config.resumption = Resumption::in_memory_sessions(TICKETS);
+    Ok((Arc::new(config), name))
 }
 
 fn verifier(options: &TlsOptions, provider: &Arc<CryptoProvider>) -> Result<Verifier, TlsConfigError> {
