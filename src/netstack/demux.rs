@@ -1,14 +1,21 @@
-//! From bytes off the device to a segment or a datagram that is safe to handle.
+//! From bytes off the device to something that is safe to handle: a segment, a datagram, an echo request, or
+//! a fragment of one.
 
 use std::mem;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
-use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket, UdpPacket};
+use smoltcp::wire::{
+    IPV6_HEADER_LEN, Icmpv4Packet, Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket, UdpPacket,
+};
 
+use crate::netstack::addresses::{Addresses, judge_v6};
 use crate::netstack::counters::DropReason;
+use crate::netstack::fragments::{Fragment, Key};
+use crate::netstack::icmp;
 use crate::netstack::table::Tuple;
 
-const IPV6_HEADER_BYTES: usize = 40;
+/// What every IPv6 link takes (RFC 8200, 5), whatever the device says.
+pub(super) const IPV6_MIN_MTU: usize = 1280;
 
 /// Extension headers that are walked over. Nobody sends more than three or four.
 const MAX_EXTENSION_HEADERS: usize = 8;
@@ -18,6 +25,9 @@ const MAX_EXTENSION_HEADERS: usize = 8;
 pub(super) enum Packet<'a> {
     Tcp(Segment<'a>),
     Udp(Datagram<'a>),
+    Echo(Echo<'a>),
+    Fragment(Fragment<'a>),
+    TooBig(Oversize<'a>),
 }
 
 /// A TCP segment and the packet around it.
@@ -47,75 +57,148 @@ pub(super) struct Datagram<'a> {
     pub(super) hop_limit: u8,
 }
 
-/// Reads one packet, moving its IPv6 header over any extension headers.
-pub(super) fn parse(packet: &mut [u8]) -> Result<Packet<'_>, DropReason> {
-    match packet.first().map(|byte| byte >> 4) {
-        Some(4) => parse_v4(packet),
-        Some(6) => parse_v6(packet),
-        _ => Err(DropReason::Malformed),
+/// A request for an echo.
+#[derive(Debug)]
+pub(super) struct Echo<'a> {
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
+    /// The ICMP or ICMPv6 message, header included.
+    pub(super) message: &'a mut [u8],
+}
+
+/// A packet over the MTU that may not be fragmented.
+#[derive(Debug)]
+pub(super) struct Oversize<'a> {
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
+    /// All of it, as it came.
+    pub(super) packet: &'a [u8],
+}
+
+/// Reads packets.
+#[derive(Debug)]
+pub(super) struct Demux {
+    addresses: Addresses,
+}
+
+impl Demux {
+    /// For an interface with these addresses.
+    pub(super) fn new(addresses: Addresses) -> Self {
+        Self { addresses }
+    }
+
+    /// Reads one packet, moving its IPv6 header over any extension headers. What is longer than `mtu` and may
+    /// not be fragmented is too big.
+    pub(super) fn parse<'a>(&self, packet: &'a mut [u8], mtu: usize) -> Result<Packet<'a>, DropReason> {
+        match packet.first().map(|byte| byte >> 4) {
+            Some(4) => self.parse_v4(packet, mtu),
+            Some(6) => parse_v6(packet, mtu),
+            _ => Err(DropReason::Malformed),
+        }
+    }
+
+    fn parse_v4<'a>(&self, packet: &'a mut [u8], mtu: usize) -> Result<Packet<'a>, DropReason> {
+        let fields = Ipv4Packet::new_checked(&*packet).map_err(|_| DropReason::Malformed)?;
+        if !fields.verify_checksum() {
+            return Err(DropReason::Malformed);
+        }
+        let (source, destination) = (fields.src_addr(), fields.dst_addr());
+        self.addresses.judge_v4(source, destination)?;
+        let total = usize::from(fields.total_len());
+        let piece =
+            Piece { offset: fields.frag_offset(), more: fields.more_frags(), id: fields.ident().into() };
+        let too_big = total > mtu && fields.dont_frag();
+        let ip = Ip {
+            header: usize::from(fields.header_len()),
+            protocol: fields.next_header(),
+            hop_limit: fields.hop_limit(),
+            source: source.into(),
+            destination: destination.into(),
+        };
+        let packet = &mut packet[..total];
+        if too_big {
+            return ip.oversize(packet, piece.offset);
+        }
+        if piece.is_whole() {
+            return ip.transport(packet);
+        }
+        let payload = &packet[ip.header..];
+        if piece.offset == 0 && !holds_header(ip.protocol, payload) {
+            return Err(DropReason::Fragment);
+        }
+        ip.fragment(piece, payload)
     }
 }
 
-fn parse_v4(packet: &mut [u8]) -> Result<Packet<'_>, DropReason> {
-    let ip = Ipv4Packet::new_checked(&*packet).map_err(|_| DropReason::Malformed)?;
-    if !ip.verify_checksum() {
-        return Err(DropReason::Malformed);
+fn parse_v6(packet: &mut [u8], mtu: usize) -> Result<Packet<'_>, DropReason> {
+    let fields = Ipv6Packet::new_checked(&*packet).map_err(|_| DropReason::Malformed)?;
+    let (source, destination) = (fields.src_addr(), fields.dst_addr());
+    judge_v6(source, destination)?;
+    let (total, hop_limit) = (fields.total_len(), fields.hop_limit());
+    let next = fields.next_header();
+    let packet = &mut packet[..total];
+    let Chain { protocol, payload, piece } = skip_extensions(next, IPV6_HEADER_LEN, packet)?;
+    let ip =
+        Ip { header: payload, protocol, hop_limit, source: source.into(), destination: destination.into() };
+    if total > mtu.max(IPV6_MIN_MTU) {
+        return ip.oversize(packet, piece.map_or(0, |piece| piece.offset));
     }
-    if ip.more_frags() || ip.frag_offset() != 0 {
-        return Err(DropReason::Fragment);
+    if let Some(piece) = piece {
+        if piece.offset == 0 {
+            // Every header is in the first fragment (RFC 7112), and no other fragment's.
+            let inner = skip_extensions(protocol, payload, packet).map_err(|_| DropReason::Fragment)?;
+            if inner.piece.is_some() || !holds_header(inner.protocol, &packet[inner.payload..]) {
+                return Err(DropReason::Fragment);
+            }
+        }
+        return ip.fragment(piece, &packet[payload..]);
     }
-    let (source, destination) = (ip.src_addr(), ip.dst_addr());
-    if is_martian_v4(source) || is_martian_v4(destination) {
-        return Err(DropReason::Martian);
-    }
-    let total = usize::from(ip.total_len());
-    let ip = Ip {
-        header: usize::from(ip.header_len()),
-        protocol: ip.next_header(),
-        hop_limit: ip.hop_limit(),
-        source: source.into(),
-        destination: destination.into(),
-    };
-    ip.transport(&mut packet[..total])
-}
-
-fn parse_v6(packet: &mut [u8]) -> Result<Packet<'_>, DropReason> {
-    let ip = Ipv6Packet::new_checked(&*packet).map_err(|_| DropReason::Malformed)?;
-    let (source, destination) = (ip.src_addr(), ip.dst_addr());
-    if is_martian_v6(source) || is_martian_v6(destination) {
-        return Err(DropReason::Martian);
-    }
-    let (total, hop_limit) = (ip.total_len(), ip.hop_limit());
-    let (protocol, payload) = skip_extensions(ip.next_header(), &packet[..total])?;
 
     // The IPv6 header moves up to the payload, so that what follows sees a plain packet.
-    let extensions = payload - IPV6_HEADER_BYTES;
-    packet.copy_within(..IPV6_HEADER_BYTES, extensions);
-    let packet = &mut packet[extensions..total];
-    let len = u16::try_from(packet.len() - IPV6_HEADER_BYTES).map_err(|_| DropReason::Malformed)?;
-    let mut ip = Ipv6Packet::new_unchecked(&mut *packet);
-    ip.set_next_header(protocol);
-    ip.set_payload_len(len);
-    Ip {
-        header: IPV6_HEADER_BYTES,
-        protocol,
-        hop_limit,
-        source: source.into(),
-        destination: destination.into(),
-    }
-    .transport(packet)
+    let extensions = payload - IPV6_HEADER_LEN;
+    packet.copy_within(..IPV6_HEADER_LEN, extensions);
+    let packet = &mut packet[extensions..];
+    let len = u16::try_from(packet.len() - IPV6_HEADER_LEN).map_err(|_| DropReason::Malformed)?;
+    let mut fields = Ipv6Packet::new_unchecked(&mut *packet);
+    fields.set_next_header(protocol);
+    fields.set_payload_len(len);
+    Ip { header: IPV6_HEADER_LEN, ..ip }.transport(packet)
 }
 
-/// Walks over extension headers and gives the first header that is none, and where it begins.
+/// Where a fragment belongs.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    offset: u16,
+    more: bool,
+    id: u32,
+}
+
+impl Piece {
+    /// Whether it is all of its packet. In IPv6, an atomic fragment is. (RFC 6946)
+    fn is_whole(&self) -> bool {
+        self.offset == 0 && !self.more
+    }
+}
+
+/// Where a walk over extension headers has ended.
+struct Chain {
+    /// What begins at `payload`.
+    protocol: IpProtocol,
+    payload: usize,
+    /// That is part of a packet only.
+    piece: Option<Piece>,
+}
+
+/// Walks over the extension headers from `at` on, up to the first header that is none, or to a fragment.
 ///
 /// ```text
 /// | next header u8 | length u8, in 8 octets beyond the first 8 | … |   hop-by-hop, routing, destination
-/// | next header u8 | reserved u8 | offset:13 res:2 more:1 u16 BE | identification u32 |   fragment
+/// | next header u8 | reserved u8 | offset:13 res:2 more:1 u16 BE | identification u32 BE |   fragment
 /// ```
-fn skip_extensions(mut next: IpProtocol, packet: &[u8]) -> Result<(IpProtocol, usize), DropReason> {
-    let mut at = IPV6_HEADER_BYTES;
+fn skip_extensions(mut next: IpProtocol, mut at: usize, packet: &[u8]) -> Result<Chain, DropReason> {
     for _ in 0..=MAX_EXTENSION_HEADERS {
         let header = &packet[at..];
+        let mut piece = None;
         let len = match next {
             IpProtocol::HopByHop | IpProtocol::Ipv6Opts => extension_bytes(header)?,
             IpProtocol::Ipv6Route => {
@@ -127,17 +210,21 @@ fn skip_extensions(mut next: IpProtocol, packet: &[u8]) -> Result<(IpProtocol, u
                 len
             }
             IpProtocol::Ipv6Frag => {
-                let header = header.first_chunk::<8>().ok_or(DropReason::Malformed)?;
-                // An atomic fragment (RFC 6946) is a whole packet.
-                if u16::from_be_bytes([header[2], header[3]]) & !0b110 != 0 {
-                    return Err(DropReason::Fragment);
-                }
-                header.len()
+                let &[_, _, high, low, ref id @ ..] =
+                    header.first_chunk::<8>().ok_or(DropReason::Malformed)?;
+                let place = u16::from_be_bytes([high, low]);
+                let found =
+                    Piece { offset: place & !0b111, more: place & 1 != 0, id: u32::from_be_bytes(*id) };
+                piece = Some(found).filter(|piece| !piece.is_whole());
+                8
             }
-            protocol => return Ok((protocol, at)),
+            protocol => return Ok(Chain { protocol, payload: at, piece: None }),
         };
         next = IpProtocol::from(header[0]);
         at += len;
+        if piece.is_some() {
+            return Ok(Chain { protocol: next, payload: at, piece });
+        }
     }
     Err(DropReason::Malformed)
 }
@@ -163,6 +250,8 @@ impl Ip {
         match self.protocol {
             IpProtocol::Tcp => self.segment(packet).map(Packet::Tcp),
             IpProtocol::Udp => self.datagram(packet).map(Packet::Udp),
+            IpProtocol::Icmp | IpProtocol::Icmpv6 => self.echo(packet).map(Packet::Echo),
+            IpProtocol::Igmp => Err(DropReason::Icmp),
             _ => Err(DropReason::OtherProtocol),
         }
     }
@@ -194,6 +283,10 @@ impl Ip {
     fn datagram(self, packet: &[u8]) -> Result<Datagram<'_>, DropReason> {
         let bytes = &packet[self.header..];
         let udp = UdpPacket::new_checked(bytes).map_err(|_| DropReason::Malformed)?;
+        // Only IPv4 goes without a checksum (RFC 8200, 8.1).
+        if udp.checksum() == 0 && self.source.is_ipv6() {
+            return Err(DropReason::Malformed);
+        }
         if udp.dst_port() == 0 || !udp.verify_checksum(&self.source.into(), &self.destination.into()) {
             return Err(DropReason::Malformed);
         }
@@ -204,6 +297,56 @@ impl Ip {
             hop_limit: self.hop_limit,
         })
     }
+
+    fn echo(self, packet: &mut [u8]) -> Result<Echo<'_>, DropReason> {
+        let message = &mut packet[self.header..];
+        let (valid, request) = match (self.protocol, self.source, self.destination) {
+            (IpProtocol::Icmp, IpAddr::V4(_), IpAddr::V4(_)) => {
+                (Icmpv4Packet::new_unchecked(&*message).verify_checksum(), icmp::ECHO_REQUEST_V4)
+            }
+            (IpProtocol::Icmpv6, IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let icmp = Icmpv6Packet::new_unchecked(&*message);
+                (icmp.verify_checksum(&source, &destination), icmp::ECHO_REQUEST_V6)
+            }
+            _ => return Err(DropReason::OtherProtocol), // of the other family
+        };
+        match message.first_chunk::<{ icmp::HEADER_BYTES }>() {
+            Some(&[kind, 0, ..]) if valid && kind == request => {}
+            Some(_) if valid => return Err(DropReason::Icmp),
+            _ => return Err(DropReason::Malformed),
+        }
+        Ok(Echo { source: self.source, destination: self.destination, message })
+    }
+
+    fn fragment(self, piece: Piece, payload: &[u8]) -> Result<Packet<'_>, DropReason> {
+        let Piece { offset, more, id } = piece;
+        // An IPv6 packet is known by less, and the protocol that counts is the first fragment's.
+        let protocol = self.source.is_ipv4().then_some(self.protocol);
+        let key = Key { source: self.source, destination: self.destination, id, protocol };
+        let fragment =
+            Fragment { key, protocol: self.protocol, hop_limit: self.hop_limit, offset, more, payload };
+        if fragment.is_sound() { Ok(Packet::Fragment(fragment)) } else { Err(DropReason::Fragment) }
+    }
+
+    /// A packet that is answered with packet too big, unless such answers are not due to it (RFC 1122, 3.2.2):
+    /// an ICMP error, a fragment that does not show what it is.
+    fn oversize(self, packet: &[u8], offset: u16) -> Result<Packet<'_>, DropReason> {
+        let payload = packet.get(self.header..).unwrap_or_default();
+        if offset != 0 || icmp::is_error(self.protocol, payload) {
+            return Err(DropReason::TooBig);
+        }
+        Ok(Packet::TooBig(Oversize { source: self.source, destination: self.destination, packet }))
+    }
+}
+
+/// Whether `bytes` begin with the whole header of `protocol`.
+fn holds_header(protocol: IpProtocol, bytes: &[u8]) -> bool {
+    let least = match protocol {
+        IpProtocol::Tcp => bytes.get(12).map_or(usize::MAX, |byte| 4 * usize::from(byte >> 4).max(5)),
+        IpProtocol::Udp | IpProtocol::Icmp | IpProtocol::Icmpv6 => 8,
+        _ => 0,
+    };
+    bytes.len() >= least
 }
 
 impl Segment<'_> {
@@ -230,18 +373,4 @@ impl Segment<'_> {
             Ipv6Packet::new_unchecked(&mut *self.packet).set_payload_len((len - self.ip_header) as u16);
         }
     }
-}
-
-/// Addresses that no packet from an app may come from or go to.
-fn is_martian_v4(address: Ipv4Addr) -> bool {
-    // 0.0.0.0/8 is "this network" (RFC 1122); class D and the limited broadcast name no single host.
-    address.octets()[0] == 0 || address.is_loopback() || address.is_multicast() || address.is_broadcast()
-}
-
-fn is_martian_v6(address: Ipv6Addr) -> bool {
-    // An IPv4-mapped address belongs into socket calls, never onto a wire (RFC 4942).
-    address.is_unspecified()
-        || address.is_loopback()
-        || address.is_multicast()
-        || address.to_ipv4_mapped().is_some()
 }

@@ -1,4 +1,4 @@
-//! Telling an app that nobody listens: ICMP and ICMPv6 port unreachable.
+//! ICMP and ICMPv6 to the app: nobody listens there, that packet is too big, and echoes.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,9 +9,8 @@ use smoltcp::wire::{
     IpProtocol, IpRepr, Ipv4Repr, Ipv6Repr,
 };
 
-use crate::netstack::answer::header;
-use crate::netstack::demux::Datagram;
-use crate::netstack::wire::Wire;
+use crate::netstack::demux::{Datagram, Echo, IPV6_MIN_MTU, Oversize};
+use crate::netstack::wire::{HOP_LIMIT, Wire, header};
 use crate::proto::timers::Moment;
 use crate::tun::Device;
 
@@ -22,6 +21,14 @@ const MAX_QUOTE_BYTES: usize = 256;
 /// Answers in a row, and per second, as Linux limits its own (`icmp_msgs_burst`, `icmp_msgs_per_sec`).
 const BURST: u32 = 50;
 const PER_SECOND: u32 = 1000;
+
+/// What every message begins with: type, code, checksum, and four bytes that depend on the type.
+pub(super) const HEADER_BYTES: usize = 8;
+
+pub(super) const ECHO_REQUEST_V4: u8 = 8;
+pub(super) const ECHO_REQUEST_V6: u8 = 128;
+const ECHO_REPLY_V4: u8 = 0;
+const ECHO_REPLY_V6: u8 = 129;
 
 /// Answers a datagram with port unreachable, from the address that it was sent to.
 ///
@@ -64,6 +71,60 @@ pub(super) fn send_port_unreachable<D: Device>(datagram: &Datagram<'_>, wire: &m
             });
         }
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {}
+    }
+}
+
+/// Answers a packet with packet too big (in IPv4: fragmentation needed), from the address that it was sent to.
+pub(super) fn send_packet_too_big<D: Device>(oversize: &Oversize<'_>, wire: &mut Wire<D>) {
+    // | type u8 | code u8 | checksum u16 BE | v4: 0 u16, MTU u16 BE; v6: MTU u32 BE | the packet … |
+    let (kind, code, protocol, most, least) = match oversize.source {
+        IpAddr::V4(_) => (3, 4, IpProtocol::Icmp, 576, 0), // RFC 1812, 4.3.2.3
+        IpAddr::V6(_) => (2, 0, IpProtocol::Icmpv6, IPV6_MIN_MTU, IPV6_MIN_MTU), // RFC 4443, 3.2
+    };
+    let mtu = wire.mtu().max(least) as u32; // at most the longest packet
+    let len = oversize.packet.len() + HEADER_BYTES;
+    let (from, to) = (oversize.destination.into(), oversize.source.into());
+    let mut ip = IpRepr::new(from, to, protocol, len, HOP_LIMIT);
+    ip.set_payload_len(len.min(most.min(wire.mtu()) - ip.header_len()));
+    wire.send_packet(&ip, |message| {
+        let (header, quote) = message.split_at_mut(HEADER_BYTES);
+        header[..4].copy_from_slice(&[kind, code, 0, 0]);
+        header[4..].copy_from_slice(&mtu.to_be_bytes());
+        quote.copy_from_slice(&oversize.packet[..quote.len()]);
+        fill_checksum(&ip, message);
+    });
+}
+
+/// Answers an echo request with all that it carries.
+pub(super) fn send_echo_reply<D: Device>(echo: Echo<'_>, wire: &mut Wire<D>) {
+    let (protocol, reply) = match echo.source {
+        IpAddr::V4(_) => (IpProtocol::Icmp, ECHO_REPLY_V4),
+        IpAddr::V6(_) => (IpProtocol::Icmpv6, ECHO_REPLY_V6),
+    };
+    let (from, to) = (echo.destination.into(), echo.source.into());
+    let ip = IpRepr::new(from, to, protocol, echo.message.len(), HOP_LIMIT);
+    if let Some(kind) = echo.message.first_mut() {
+        *kind = reply;
+    }
+    fill_checksum(&ip, echo.message);
+    wire.send_parts(&ip, echo.message, &[]);
+    wire.counters.echo_replies += 1;
+}
+
+fn fill_checksum(ip: &IpRepr, message: &mut [u8]) {
+    match ip {
+        IpRepr::Ipv4(_) => Icmpv4Packet::new_unchecked(message).fill_checksum(),
+        IpRepr::Ipv6(ip) => Icmpv6Packet::new_unchecked(message).fill_checksum(&ip.src_addr, &ip.dst_addr),
+    }
+}
+
+/// Whether a message reports an error or a better way: nothing that goes wrong with it is reported. One that
+/// is too short to tell might.
+pub(super) fn is_error(protocol: IpProtocol, message: &[u8]) -> bool {
+    match (protocol, message.first()) {
+        (IpProtocol::Icmp, kind) => kind.is_none_or(|kind| matches!(kind, 3 | 4 | 5 | 11 | 12)),
+        (IpProtocol::Icmpv6, kind) => kind.is_none_or(|&kind| kind < 128 || kind == 137),
+        _ => false,
     }
 }
 

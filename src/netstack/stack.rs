@@ -1,30 +1,28 @@
 //! The loop: packets in, flows looked after, packets out, tasks woken, one timer.
 
-use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::mem;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rand::Rng;
 use rand::rngs::StdRng;
-use tokio::time::Sleep;
 
 use crate::budget::{self, Pressure};
 use crate::clock::Clock;
+use crate::netstack::addresses::Addresses;
+use crate::netstack::alarm::Alarm;
 use crate::netstack::counters::DropReason;
-use crate::netstack::demux::{self, Datagram, Packet, Segment};
-use crate::netstack::flow::{End, Shared, SynMeaning};
+use crate::netstack::demux::{Demux, Oversize, Packet};
+use crate::netstack::fragments::{Fragment, Reassembly};
 use crate::netstack::hub::{Hub, News};
 use crate::netstack::icmp::{self, RateLimit};
-use crate::netstack::table::{FlowId, Table};
-use crate::netstack::tcp::Tcp;
-use crate::netstack::timers::{Deadline, Deadlines, Timers};
+use crate::netstack::tcp::{End, Tcp};
+use crate::netstack::udp::Udp;
 use crate::netstack::wire::Wire;
-use crate::netstack::{Control, DeviceGone, Handler, Options, TcpFlow, answer};
+use crate::netstack::{Control, DeviceGone, Handler, Options};
 use crate::proto::timers::{Moment, earliest};
 use crate::tun::{Device, MAX_PACKET_BYTES};
 
@@ -33,91 +31,62 @@ use crate::tun::{Device, MAX_PACKET_BYTES};
 const BATCH_PACKETS: usize = 64;
 const BATCH_BYTES: usize = 512 * 1024;
 
+/// What one flow may send in one turn of the loop, so that it cannot starve the rest. One packet more at most.
+pub(super) const EGRESS_BYTES: u64 = 64 * 1024;
+
 // The packet read and the packet being written are budgeted for.
 const _: () = assert!(2 * MAX_PACKET_BYTES <= budget::PACKETS_BYTES);
-
-/// How long a flow must have been quiet before its pages are given back, and how often that is looked for.
-const QUIET: Duration = Duration::from_secs(1);
-
-/// How often pages are collected at most while memory is short.
-const SHORTAGE_PAUSE: Duration = Duration::from_millis(10);
-
-/// How long a flow must have moved nothing to be shed when memory is critically short. A person who reads a
-/// page does not notice that its connections are gone; a download that stutters must not be one of them.
-const SHED_AFTER: Duration = Duration::from_secs(10);
 
 /// How long a device without room is left alone.
 const CONGESTION_PAUSE: Duration = Duration::from_millis(10);
 
 /// The stack of one tunnel. [`Netstack::run`] is its task.
 ///
-/// Dropped, running or not, it resets every flow; streams then fail with
+/// Dropped, running or not, it resets every TCP flow and ends every UDP flow; streams then fail with
 /// [`ConnectionAborted`](std::io::ErrorKind::ConnectionAborted).
 pub struct Netstack<D: Device, H> {
     wire: Wire<D>,
     handler: H,
-    options: Options,
     clock: Clock,
-    generator: StdRng,
     hub: Arc<Hub>,
     news: News,
-
-    table: Table<Entry>,
-    half_open: usize,
-    /// Flows to be looked after in this turn, or the next if they had their share.
-    noted: VecDeque<FlowId>,
-    timers: Timers,
-    /// Flows that may have pages to give back.
-    swept: Vec<FlowId>,
-    sweep_at: Option<Moment>,
-    last_sweep: Moment,
-    /// Whether a page was refused since the last sweep.
-    short: bool,
-    /// Flows whose streams wait for memory.
-    starved: Vec<FlowId>,
+    demux: Demux,
+    /// Our own server's addresses.
+    deny: Vec<SocketAddr>,
+    reassembly: Reassembly,
+    too_big: RateLimit,
+    tcp: Tcp,
+    udp: Udp,
+    /// Whether UDP is served before TCP.
+    udp_first: bool,
     pressure: Pressure,
     retry_at: Option<Moment>,
-    unreachable: RateLimit,
-
     buffer: Box<[u8]>,
     wakes: Vec<Waker>,
     alarm: Alarm,
 }
 
-/// A flow in the table.
-struct Entry {
-    shared: Arc<Shared>,
-    deadline: Deadline,
-    noted: bool,
-    half_open: bool,
-    active: Moment,
-    /// When payload last came or went.
-    moved: Moment,
-}
-
 impl<D: Device, H: Handler> Netstack<D, H> {
     /// A stack on `device`. `generator` makes initial sequence numbers, so it must not be guessable.
-    pub fn new(device: D, handler: H, options: Options, clock: Clock, generator: StdRng) -> Self {
+    pub fn new(device: D, handler: H, options: Options, clock: Clock, mut generator: StdRng) -> Self {
+        let now = clock.now();
+        let hub =
+            Arc::new(Hub::new(options.memory_bytes, options.flow_bytes, Arc::clone(&options.datagrams)));
         Self {
-            wire: Wire::new(device),
+            wire: Wire::new(device, generator.next_u32()),
             handler,
             clock,
-            generator,
-            hub: Arc::new(Hub::new(options.memory_bytes, options.flow_bytes)),
-            options,
+            tcp: Tcp::new(Arc::clone(&hub), &options, generator),
+            udp: Udp::new(Arc::clone(&hub), options.max_udp_flows, now),
+            udp_first: false,
+            hub,
             news: News::default(),
-            table: Table::new(),
-            half_open: 0,
-            noted: VecDeque::new(),
-            timers: Timers::default(),
-            swept: Vec::new(),
-            sweep_at: None,
-            last_sweep: Moment::default(),
-            short: false,
-            starved: Vec::new(),
+            demux: Demux::new(Addresses::new(&options.networks)),
+            deny: options.deny,
+            reassembly: Reassembly::new(options.reassembly_bytes),
+            too_big: RateLimit::new(now),
             pressure: Pressure::Normal,
             retry_at: None,
-            unreachable: RateLimit::new(clock.now()),
             buffer: vec![0; MAX_PACKET_BYTES].into(),
             wakes: Vec::new(),
             alarm: Alarm::default(),
@@ -157,9 +126,11 @@ impl<D: Device, H: Handler> Netstack<D, H> {
             self.wire.retry();
         }
         let more_to_read = self.receive(cx, now);
-        self.fire_timers(now);
+        self.reassembly.handle_timeout(now, &mut self.wire.counters.dropped);
+        self.tcp.fire_timers(now);
+        self.udp.expire(now, &mut self.wire, &mut self.wakes);
         self.send(now);
-        self.collect_pages(now);
+        self.tcp.collect_pages(now, &mut self.wakes);
         self.publish();
         if let Some(error) = self.wire.take_gone() {
             self.end_all(End::DeviceGone);
@@ -173,11 +144,12 @@ impl<D: Device, H: Handler> Netstack<D, H> {
         if congested {
             self.retry_at.get_or_insert(now + CONGESTION_PAUSE);
         }
-        if more_to_read || (!self.noted.is_empty() && !congested) {
+        if more_to_read || ((self.tcp.wants_turn() || self.udp.wants_turn()) && !congested) {
             return Poll::Ready(Ok(Turn::Again));
         }
-        let timer = self.timers.nearest(&mut self.table).map(|(at, _)| at);
-        let next = [self.sweep_at, self.retry_at].into_iter().fold(timer, earliest);
+        let next = [self.retry_at, self.udp.poll_timeout(), self.reassembly.poll_timeout()]
+            .into_iter()
+            .fold(self.tcp.poll_timeout(), earliest);
         self.alarm.poll(cx, next, now).map(|()| Ok(Turn::Again))
     }
 
@@ -185,15 +157,19 @@ impl<D: Device, H: Handler> Netstack<D, H> {
     fn hear_news(&mut self, cx: &Context<'_>, now: Moment) -> bool {
         let mut news = mem::take(&mut self.news);
         self.hub.listen(cx.waker(), &mut news);
-        for id in news.touched.drain(..) {
-            if let Some(entry) = self.table.get_mut(id) {
-                entry.shared.untouch();
-                note(&mut self.noted, id, entry);
-            }
+        for id in news.touched_tcp.drain(..) {
+            self.tcp.handle_touch(id);
         }
-        self.starved.append(&mut news.starved);
+        for id in news.touched_udp.drain(..) {
+            self.udp.handle_touch(id);
+        }
+        self.tcp.handle_starved(&mut news.starved);
+        self.wire.counters.dropped += mem::take(&mut news.dropped);
         if let Some(deny) = news.deny.take() {
-            self.options.deny = deny;
+            self.deny = deny;
+        }
+        if let Some(count) = news.max_udp_flows.take() {
+            self.udp.set_max_flows(count, &mut self.wire, &mut self.wakes);
         }
         if let Some(pressure) = news.pressure.take() {
             self.set_pressure(pressure, now);
@@ -222,169 +198,61 @@ impl<D: Device, H: Handler> Netstack<D, H> {
     }
 
     fn handle_packet(&mut self, packet: &mut [u8], now: Moment) {
-        match demux::parse(packet) {
+        match self.demux.parse(packet, self.wire.mtu()) {
+            Ok(Packet::Fragment(fragment)) => self.handle_fragment(&fragment, now),
+            parsed => self.handle_parsed(parsed, now),
+        }
+    }
+
+    fn handle_fragment(&mut self, fragment: &Fragment<'_>, now: Moment) {
+        let dropped = &mut self.wire.counters.dropped;
+        let Some(mut whole) = self.reassembly.handle_fragment(fragment, now, dropped) else { return };
+        self.wire.counters.packets_reassembled += 1;
+        self.handle_parsed(self.demux.parse(&mut whole, usize::MAX), now);
+    }
+
+    fn handle_parsed(&mut self, parsed: Result<Packet<'_>, DropReason>, now: Moment) {
+        match parsed {
             Ok(Packet::Tcp(segment)) if self.is_own_server(segment.tuple.destination) => {
                 self.wire.drop_for(DropReason::OwnServer);
             }
             Ok(Packet::Udp(datagram)) if self.is_own_server(datagram.destination) => {
                 self.wire.drop_for(DropReason::OwnServer);
             }
-            Ok(Packet::Tcp(segment)) => self.handle_segment(segment, now),
-            Ok(Packet::Udp(datagram)) => self.refuse_datagram(&datagram, now),
+            Ok(Packet::Tcp(segment)) => {
+                self.tcp.handle(segment, now, &mut self.handler, &mut self.wire, &mut self.wakes);
+            }
+            Ok(Packet::Udp(datagram)) => {
+                self.udp.handle(&datagram, now, &mut self.handler, &mut self.wire, &mut self.wakes);
+            }
+            Ok(Packet::Echo(echo)) => icmp::send_echo_reply(echo, &mut self.wire),
+            Ok(Packet::TooBig(oversize)) => self.refuse_oversize(&oversize, now),
+            Ok(Packet::Fragment(_)) => self.wire.drop_for(DropReason::Fragment), // of fragments
             Err(reason) => self.wire.drop_for(reason),
         }
     }
 
+    fn refuse_oversize(&mut self, oversize: &Oversize<'_>, now: Moment) {
+        if self.too_big.allows(now) {
+            icmp::send_packet_too_big(oversize, &mut self.wire);
+        }
+        self.wire.drop_for(DropReason::TooBig);
+    }
+
     fn is_own_server(&self, destination: SocketAddr) -> bool {
-        self.options.deny.contains(&destination)
+        self.deny.contains(&destination)
     }
 
-    fn handle_segment(&mut self, segment: Segment<'_>, now: Moment) {
-        let opens = segment.syn && segment.ack.is_none();
-        let id = self.table.find(&segment.tuple);
-        let Some((id, entry)) = id.and_then(|id| Some((id, self.table.get_mut(id)?))) else {
-            if opens {
-                self.open(segment, now);
-            } else if let Some((ip, tcp)) = answer::reset(&segment) {
-                self.wire.send_reset(&ip, &tcp);
-            } else {
-                self.wire.drop_for(DropReason::Stray);
-            }
-            return;
-        };
-        let mut flow = entry.shared.lock();
-        if !opens {
-            flow.ingest(segment, now, &mut self.wire);
-            drop(flow);
-            note(&mut self.noted, id, entry);
-            return;
-        }
-        match flow.judge_syn(segment.seq) {
-            SynMeaning::Repeated => self.wire.drop_for(DropReason::Stray),
-            SynMeaning::Doubtful => flow.challenge(&segment.tuple, now, &mut self.wire),
-            SynMeaning::Replaces => {
-                flow.finish(End::Reset, &mut self.wakes);
-                drop(flow);
-                self.remove(id);
-                self.open(segment, now);
-            }
-        }
-    }
-
-    fn open(&mut self, syn: Segment<'_>, now: Moment) {
-        if self.table.len() >= self.options.max_flows {
-            return self.wire.drop_for(DropReason::TooManyFlows);
-        }
-        if self.half_open >= self.options.max_half_open {
-            return self.wire.drop_for(DropReason::TooManyHalfOpen);
-        }
-        if !self.hub.memory.admits_flow() {
-            return self.wire.drop_for(DropReason::NoMemory); // it could not hold a byte
-        }
-        let (tuple, seed, paused) = (syn.tuple, self.generator.next_u64(), !self.options.eager);
-        let Ok(mut tcp) = Tcp::open(syn, &self.hub.memory, seed, paused, now, &mut self.wire) else {
-            return self.wire.drop_for(DropReason::TooManyFlows);
-        };
-        if !tcp.is_half_open() {
-            return self.wire.drop_for(DropReason::Malformed); // smoltcp did not take it for a SYN
-        }
-        let hub = Arc::clone(&self.hub);
-        let id = self.table.insert(tuple, |id| Entry {
-            shared: Arc::new(Shared::new(id, tuple, hub, tcp)),
-            deadline: Deadline::default(),
-            noted: false,
-            half_open: true,
-            active: now,
-            moved: now,
-        });
-        self.half_open += 1;
-        self.wire.counters.flows_total += 1;
-        let Some(entry) = self.table.get_mut(id) else { return };
-        note(&mut self.noted, id, entry);
-        self.handler.handle_tcp(TcpFlow::new(Arc::clone(&entry.shared)));
-    }
-
-    fn refuse_datagram(&mut self, datagram: &Datagram<'_>, now: Moment) {
-        if self.unreachable.allows(now) {
-            icmp::send_port_unreachable(datagram, &mut self.wire);
-            self.wire.counters.unreachable_out += 1;
-        } else {
-            self.wire.drop_for(DropReason::Unanswered);
-        }
-    }
-
-    fn fire_timers(&mut self, now: Moment) {
-        self.timers.compact(self.table.len(), &mut self.table);
-        while let Some((at, id)) = self.timers.nearest(&mut self.table)
-            && at <= now
-            && let Some(entry) = self.table.get_mut(id)
-        {
-            self.timers.set(id, &mut entry.deadline, None);
-            note(&mut self.noted, id, entry);
-        }
-    }
-
-    /// Looks after every noted flow once.
+    /// Sends what flows have to send. What comes second when the device runs out of room comes first the next time.
     fn send(&mut self, now: Moment) {
-        for _ in 0..self.noted.len() {
-            let Some(id) = self.noted.pop_front() else { return };
-            let Some(entry) = self.table.get_mut(id) else { continue };
-            entry.noted = false;
-            entry.active = now;
-            let tended = entry.shared.lock().tend(&entry.shared.tuple, now, &mut self.wire, &mut self.wakes);
-            if tended.over {
-                self.remove(id);
-                continue;
-            }
-            if tended.moved {
-                entry.moved = now;
-            }
-            if tended.more {
-                note(&mut self.noted, id, entry);
-            }
-            if entry.half_open && !tended.half_open {
-                entry.half_open = false;
-                self.half_open -= 1;
-            }
-            if tended.sweep {
-                self.swept.push(id);
-                self.sweep_at.get_or_insert(now + QUIET);
-            }
-            self.timers.set(id, &mut entry.deadline, tended.deadline);
+        if self.udp_first {
+            self.udp.send(now, &mut self.wire, &mut self.wakes);
+            self.tcp.send(now, &mut self.wire, &mut self.wakes);
+        } else {
+            self.tcp.send(now, &mut self.wire, &mut self.wakes);
+            self.udp.send(now, &mut self.wire, &mut self.wakes);
         }
-    }
-
-    /// Gives pages back that flows have left, at once when memory is short, and lets writers try that
-    /// waited for memory.
-    fn collect_pages(&mut self, now: Moment) {
-        let memory = &self.hub.memory;
-        self.short |= memory.take_shortage();
-        if self.short {
-            self.sweep_at = earliest(self.sweep_at, Some(self.last_sweep + SHORTAGE_PAUSE));
-        }
-        if self.sweep_at.is_some_and(|at| at <= now) {
-            let short = mem::take(&mut self.short);
-            if short {
-                memory.chill();
-            }
-            self.swept.retain(|&id| {
-                let Some(entry) = self.table.get_mut(id) else { return false };
-                let busy = !short && now.since(entry.active) < QUIET;
-                if !busy {
-                    entry.shared.lock().sweep();
-                }
-                busy
-            });
-            self.last_sweep = now;
-            self.sweep_at = (!self.swept.is_empty()).then(|| now + QUIET);
-        }
-        if !self.starved.is_empty() && memory.take_relief() {
-            for id in self.starved.drain(..) {
-                if let Some(entry) = self.table.get_mut(id) {
-                    entry.shared.lock().feed(&mut self.wakes);
-                }
-            }
-        }
+        self.udp_first = self.wire.is_congested() && !self.udp_first;
     }
 
     fn set_pressure(&mut self, pressure: Pressure, now: Moment) {
@@ -393,52 +261,30 @@ impl<D: Device, H: Handler> Netstack<D, H> {
         }
         self.pressure = pressure;
         self.hub.memory.set_pressure(pressure);
+        self.udp.set_pressure(pressure, now, &mut self.wire, &mut self.wakes);
         if pressure == Pressure::Critical {
-            self.shed(now);
-        }
-    }
-
-    /// Resets the flows that have moved nothing for longest: half of all, or fewer when not so many are idle.
-    ///
-    /// Not until some memory is free: most of what a flow holds is its session's, which is not seen here.
-    fn shed(&mut self, now: Moment) {
-        let idle = |entry: &Entry| !entry.half_open && now.since(entry.moved) >= SHED_AFTER;
-        let mut longest: Vec<_> =
-            self.table.iter().filter(|(_, entry)| idle(entry)).map(|(id, entry)| (entry.moved, id)).collect();
-        longest.sort_unstable();
-        longest.truncate(self.table.len() / 2);
-        for (_, id) in longest {
-            if let Some(entry) = self.table.remove(id) {
-                entry.shared.lock().cut(End::Shed, now, &mut self.wire, &mut self.wakes);
-                self.wire.counters.flows_shed += 1;
-            }
+            self.tcp.shed(now, &mut self.wire, &mut self.wakes);
+            self.reassembly.clear(&mut self.wire.counters.dropped);
         }
     }
 
     fn publish(&mut self) {
         let counters = &mut self.wire.counters;
         // usize has at most 64 bits
-        counters.flows_open = self.table.len() as u64;
-        counters.flows_half_open = self.half_open as u64;
+        counters.flows_open = self.tcp.len() as u64;
+        counters.flows_half_open = self.tcp.half_open() as u64;
+        counters.udp_flows_open = self.udp.len() as u64;
         counters.memory_bytes = self.hub.memory.held() as u64;
+        counters.reassembly_bytes = self.reassembly.held() as u64;
         self.hub.publish(counters);
-    }
-
-    fn remove(&mut self, id: FlowId) {
-        if self.table.remove(id).is_some_and(|entry| entry.half_open) {
-            self.half_open -= 1;
-        }
     }
 }
 
 impl<D: Device, H> Netstack<D, H> {
     /// Ends every flow, with a reset to the app while the device takes one.
     fn end_all(&mut self, end: End) {
-        let now = self.clock.now();
-        for entry in self.table.drain() {
-            entry.shared.lock().cut(end, now, &mut self.wire, &mut self.wakes);
-        }
-        self.half_open = 0;
+        self.tcp.end_all(end, self.clock.now(), &mut self.wire, &mut self.wakes);
+        self.udp.end_all(&mut self.wakes);
         for waker in self.wakes.drain(..) {
             waker.wake();
         }
@@ -448,19 +294,7 @@ impl<D: Device, H> Netstack<D, H> {
 impl<D: Device, H> Drop for Netstack<D, H> {
     fn drop(&mut self) {
         self.end_all(End::Stopped);
-    }
-}
-
-impl Deadlines for Table<Entry> {
-    fn deadline(&mut self, id: FlowId) -> Option<&mut Deadline> {
-        Some(&mut self.get_mut(id)?.deadline)
-    }
-}
-
-/// Has a flow looked after in this turn, once.
-fn note(noted: &mut VecDeque<FlowId>, id: FlowId, entry: &mut Entry) {
-    if !mem::replace(&mut entry.noted, true) {
-        noted.push_back(id);
+        self.hub.close();
     }
 }
 
@@ -469,34 +303,4 @@ fn note(noted: &mut VecDeque<FlowId>, id: FlowId, entry: &mut Entry) {
 enum Turn {
     Again,
     Stop,
-}
-
-/// The one timer of the loop.
-#[derive(Debug, Default)]
-struct Alarm {
-    sleep: Option<Pin<Box<Sleep>>>,
-    at: Option<Moment>,
-}
-
-impl Alarm {
-    /// Ready at `next`, or earlier: an alarm that moves to later rings in vain once, which costs less than
-    /// setting it anew with every packet. Without `next` there is no timer.
-    fn poll(&mut self, cx: &mut Context<'_>, next: Option<Moment>, now: Moment) -> Poll<()> {
-        let Some(next) = next else {
-            *self = Self::default();
-            return Poll::Pending;
-        };
-        if self.at.is_none_or(|at| next < at) {
-            let sleep = tokio::time::sleep(next.since(now));
-            match &mut self.sleep {
-                Some(armed) => armed.as_mut().set(sleep),
-                None => self.sleep = Some(Box::pin(sleep)),
-            }
-            self.at = Some(next);
-        }
-        let Some(sleep) = &mut self.sleep else { return Poll::Pending };
-        ready!(sleep.as_mut().poll(cx));
-        self.at = None;
-        Poll::Ready(())
-    }
 }

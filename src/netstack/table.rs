@@ -1,6 +1,7 @@
 //! Which flow a packet belongs to.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::SocketAddr;
 
 /// What names a TCP flow: who asked, and for whom.
@@ -24,23 +25,23 @@ impl FlowId {
     }
 }
 
-/// Flows by 5-tuple and by id.
+/// Flows by what names them, a TCP flow's 5-tuple say, and by id.
 ///
 /// The map's hasher is SipHash with keys of its own from the OS, so an app cannot choose ports that collide.
 #[derive(Debug)]
-pub(super) struct Table<T> {
-    slots: Vec<Slot<T>>,
+pub(super) struct Table<K, T> {
+    slots: Vec<Slot<K, T>>,
     free: Vec<u32>,
-    ids: HashMap<Tuple, FlowId>,
+    ids: HashMap<K, FlowId>,
 }
 
 #[derive(Debug)]
-struct Slot<T> {
+struct Slot<K, T> {
     generation: u32,
-    flow: Option<(Tuple, T)>,
+    flow: Option<(K, T)>,
 }
 
-impl<T> Table<T> {
+impl<K: Copy + Eq + Hash, T> Table<K, T> {
     pub(super) fn new() -> Self {
         Self { slots: Vec::new(), free: Vec::new(), ids: HashMap::new() }
     }
@@ -49,22 +50,22 @@ impl<T> Table<T> {
         self.ids.len()
     }
 
-    /// Adds a flow, which `make` builds knowing its id, in place of any other with the same tuple.
-    pub(super) fn insert(&mut self, tuple: Tuple, make: impl FnOnce(FlowId) -> T) -> FlowId {
+    /// Adds a flow, which `make` builds knowing its id, in place of any other with the same key.
+    pub(super) fn insert(&mut self, key: K, make: impl FnOnce(FlowId) -> T) -> FlowId {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, flow: None });
             u32::try_from(self.slots.len() - 1).expect("fewer flows than the limit on them")
         });
         let id = FlowId { slot, generation: self.slots[slot as usize].generation };
-        self.slots[slot as usize].flow = Some((tuple, make(id))); // u32 to usize widens
-        if let Some(earlier) = self.ids.insert(tuple, id) {
+        self.slots[slot as usize].flow = Some((key, make(id))); // u32 to usize widens
+        if let Some(earlier) = self.ids.insert(key, id) {
             self.vacate(earlier);
         }
         id
     }
 
-    pub(super) fn find(&self, tuple: &Tuple) -> Option<FlowId> {
-        self.ids.get(tuple).copied()
+    pub(super) fn find(&self, key: &K) -> Option<FlowId> {
+        self.ids.get(key).copied()
     }
 
     pub(super) fn get_mut(&mut self, id: FlowId) -> Option<&mut T> {
@@ -75,8 +76,8 @@ impl<T> Table<T> {
 
     pub(super) fn remove(&mut self, id: FlowId) -> Option<T> {
         self.get_mut(id)?;
-        let (tuple, flow) = self.vacate(id)?;
-        self.ids.remove(&tuple);
+        let (key, flow) = self.vacate(id)?;
+        self.ids.remove(&key);
         Some(flow)
     }
 
@@ -95,7 +96,7 @@ impl<T> Table<T> {
         self.slots.drain(..).filter_map(|slot| slot.flow.map(|(_, flow)| flow))
     }
 
-    fn vacate(&mut self, id: FlowId) -> Option<(Tuple, T)> {
+    fn vacate(&mut self, id: FlowId) -> Option<(K, T)> {
         let slot = &mut self.slots[id.slot as usize]; // u32 to usize widens
         let flow = slot.flow.take();
         // A slot whose generations are used up is left empty for good: 2^32 flows later.

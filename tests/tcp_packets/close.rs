@@ -117,6 +117,25 @@ async fn a_mebibyte_comes_down_after_the_apps_fin() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reset_behind_the_last_acknowledgement_is_no_failure() {
+    let mut rig = Rig::new();
+    let (mut app, mut stream) = connect(&mut rig, 40_000).await;
+    app.send_data(b"last words");
+    app.send_fin();
+    stream.shutdown().await.unwrap();
+    let fin = app.all().await.pop().expect("our FIN");
+    assert_eq!(fin.control, TcpControl::Fin);
+    app.ack = fin.seq.wrapping_add(1);
+    app.send_ack();
+    app.send_rst(); // read in the same turn
+    settle().await;
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).await.unwrap();
+    assert_eq!(all, b"last words");
+    assert_eq!((rig.counters().resets_in, rig.counters().flows_open), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_app_may_go_on_after_our_fin() {
     let mut rig = Rig::new();
     let (mut app, mut stream) = connect(&mut rig, 40_000).await;
@@ -148,7 +167,7 @@ async fn what_came_before_both_fins_is_still_read_after_time_wait() {
     let (mut app, mut stream) = connect(&mut rig, 40_000).await;
     stream.shutdown().await.unwrap();
     app.expect().await;
-    app.send_data(&[5; 3000]);
+    (0..3).for_each(|_| app.send_data(&[5; 1000]));
     app.send_fin();
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(rig.counters().flows_open, 0);
@@ -198,6 +217,16 @@ async fn a_reset_from_the_app_is_seen_by_reader_and_writer() {
     };
     settle().await;
     assert_eq!(stream.write(b"x").await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_that_comes_twice_is_counted_once() {
+    let mut rig = Rig::new();
+    let (app, _stream) = connect(&mut rig, 40_000).await;
+    app.send_rst();
+    app.send_rst(); // read in the same turn
+    settle().await;
+    assert_eq!((rig.counters().resets_in, rig.counters().flows_open), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

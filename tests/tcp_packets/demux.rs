@@ -85,33 +85,55 @@ async fn answers_to_udp_are_limited() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn martians_are_dropped_without_an_answer() {
-    let rig = Rig::new();
-    let v4: [[u8; 4]; 5] = [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 251], [239, 1, 2, 3], [255; 4]];
-    let v6: [[u16; 8]; 4] = [
-        [0; 8],
-        [0, 0, 0, 0, 0, 0, 0, 1],
-        [0xff02, 0, 0, 0, 0, 0, 0, 0xfb],
-        [0, 0, 0, 0, 0, 0xffff, 0x0a00, 1],
+async fn martians_and_multicasts_are_dropped_without_an_answer() {
+    let networks = vec![([10, 0, 0, 2].into(), 24), ([172, 16, 0, 1].into(), 31)];
+    let rig = Rig::with(Options { networks, ..Options::default() }, MTU);
+    let app = (IpAddr::from([10, 0, 0, 2]), IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 2]));
+    let martian: [IpAddr; 9] = [
+        [0, 0, 0, 0].into(),
+        [127, 0, 0, 1].into(),
+        [240, 0, 0, 1].into(),
+        [255, 255, 255, 254].into(),
+        app.0,
+        [0; 8].into(),
+        [0, 0, 0, 0, 0, 0, 0, 1].into(),
+        [0xfe80, 0, 0, 0, 0, 0, 0, 7].into(),
+        [0, 0, 0, 0, 0, 0xffff, 0x0a00, 1].into(),
     ];
-    let good = ([IpAddr::from([10, 0, 0, 2])], [IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 2])]);
-    let bad = (v4.map(IpAddr::from), v6.map(IpAddr::from));
-    let mut count = 0;
-    for (good, bad) in [(&good.0[..], &bad.0[..]), (&good.1[..], &bad.1[..])] {
-        for &bad in bad {
-            for (from, to) in [(good[0], bad), (bad, good[0])] {
-                rig.tap.inject(udp(SocketAddr::new(from, 1000), SocketAddr::new(to, 53), b"?"));
-                let app = App::between(&rig.tap, SocketAddr::new(from, 1000), SocketAddr::new(to, 80));
-                app.send(&app.syn());
-                app.send(&app.segment(TcpControl::Psh, b"x"));
-                count += 3;
-            }
-        }
+    let many: [IpAddr; 6] = [
+        [224, 0, 0, 251].into(),
+        [239, 1, 2, 3].into(),
+        [255; 4].into(),
+        [10, 0, 0, 0].into(),
+        [10, 0, 0, 255].into(),
+        [0xff02, 0, 0, 0, 0, 0, 0, 0xfb].into(),
+    ];
+    let send = |from, to| {
+        rig.tap.inject(udp(SocketAddr::new(from, 1000), SocketAddr::new(to, 53), b"?"));
+        let app = App::between(&rig.tap, SocketAddr::new(from, 1000), SocketAddr::new(to, 80));
+        app.send(&app.syn());
+        app.send(&app.segment(TcpControl::Psh, b"x"));
+    };
+    for bad in martian.into_iter().chain(many) {
+        let good = if bad.is_ipv4() { app.0 } else { app.1 };
+        send(good, bad);
+        send(bad, good);
+    }
+    for _ in 0..3 {
+        settle().await;
+    }
+    assert!(rig.tap.take().is_none());
+    // To many is one thing; from many is as odd as from nobody.
+    let dropped = rig.counters().dropped;
+    assert_eq!(dropped[DropReason::Multicast], 3 * 6);
+    assert_eq!(dropped[DropReason::Martian], 3 * (9 * 2 + 6));
+
+    // Both hosts of a network of two, and an IPv4 address of this link's.
+    for (from, to) in [([172, 16, 0, 0], [172, 16, 0, 1]), ([169, 254, 0, 1], [10, 0, 1, 255])] {
+        rig.tap.inject(udp((from, 1000).into(), (to, 53).into(), b"?"));
     }
     settle().await;
-    settle().await;
-    assert!(rig.tap.take().is_none());
-    assert_eq!(rig.counters().dropped[DropReason::Martian], count);
+    assert_eq!(rig.counters().unreachable_out, 2);
     assert_eq!(rig.counters().flows_total, 0);
 }
 
@@ -184,17 +206,12 @@ async fn extension_headers_are_walked_over() {
         let other = App::v6(&rig.tap, 50_000);
         rig.tap.inject(extended(&other.packet(&other.syn()), &[header]));
     };
-    dropped((IpProtocol::Ipv6Frag, vec![0, 0, 0, 1, 0, 0, 0, 1])); // more to come
-    dropped((IpProtocol::Ipv6Frag, vec![0, 0, 0, 8, 0, 0, 0, 1])); // the second part
     dropped((IpProtocol::Ipv6Route, vec![0, 0, 4, 1, 0, 0, 0, 0])); // not there yet
     dropped((IpProtocol::HopByHop, vec![0, 200, 0, 0, 0, 0, 0, 0])); // longer than the packet
     dropped((IpProtocol::IpSecAh, vec![0; 8])); // not ours to open
     rig.no_flow().await;
     let dropped = rig.counters().dropped;
-    assert_eq!(
-        (dropped[DropReason::Fragment], dropped[DropReason::Malformed], dropped[DropReason::OtherProtocol]),
-        (2, 2, 1)
-    );
+    assert_eq!((dropped[DropReason::Malformed], dropped[DropReason::OtherProtocol]), (2, 1));
     let endless = vec![(IpProtocol::Ipv6Opts, options(0)); 20];
     let other = App::v6(&rig.tap, 50_000);
     rig.tap.inject(extended(&other.packet(&other.syn()), &endless));
@@ -246,25 +263,40 @@ async fn malformed_packets_are_dropped_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_protocols_and_fragments_are_dropped() {
+async fn other_protocols_are_dropped() {
     let mut rig = Rig::new();
-    let app = App::new(&rig.tap, 40_000);
-    let edit = |edit: &dyn Fn(&mut Ipv4Packet<&mut [u8]>)| {
-        let mut packet = app.packet(&app.syn());
-        let mut ip = Ipv4Packet::new_unchecked(&mut packet[..]);
-        edit(&mut ip);
-        ip.fill_checksum();
-        packet
-    };
-    rig.tap.inject(edit(&|ip| ip.set_next_header(IpProtocol::Icmp)));
-    rig.tap.inject(edit(&|ip| ip.set_next_header(IpProtocol::Unknown(132))));
-    rig.tap.inject(edit(&|ip| ip.set_more_frags(true)));
-    rig.tap.inject(edit(&|ip| ip.set_frag_offset(8)));
+    for app in [App::new(&rig.tap, 40_000), App::v6(&rig.tap, 40_000)] {
+        // SCTP, no next header, ESP, and the other family's ICMP.
+        let icmp = if app.source.is_ipv4() { 58 } else { 1 };
+        for protocol in [132, 59, 50, icmp] {
+            let mut packet = app.packet(&app.syn());
+            if app.source.is_ipv4() {
+                packet[9] = protocol;
+                Ipv4Packet::new_unchecked(&mut packet[..]).fill_checksum();
+            } else {
+                packet[6] = protocol;
+            }
+            rig.tap.inject(packet);
+        }
+    }
     rig.no_flow().await;
     let dropped = rig.counters().dropped;
-    assert_eq!((dropped[DropReason::OtherProtocol], dropped[DropReason::Fragment]), (2, 2));
-    assert_eq!(dropped.total(), 4);
+    assert_eq!((dropped[DropReason::OtherProtocol], dropped.total()), (8, 8));
     assert!(rig.tap.take().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_ipv4_datagrams_go_without_a_checksum() {
+    let rig = Rig::new();
+    let host = |last| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]);
+    let mut v4 = udp(([10, 0, 0, 2], 1000).into(), ([192, 0, 2, 9], 443).into(), b"x");
+    let mut v6 = udp((host(2), 1000).into(), (host(9), 443).into(), b"x");
+    v4[26..28].fill(0);
+    v6[46..48].fill(0);
+    rig.tap.inject(v4);
+    rig.tap.inject(v6);
+    settle().await;
+    assert_eq!((rig.counters().unreachable_out, rig.counters().dropped[DropReason::Malformed]), (1, 1));
 }
 
 /// A segment with anything in it, near an open connection's numbers or far from them.

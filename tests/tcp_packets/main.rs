@@ -9,5 +9,6 @@ mod handshake;
 mod memory;
 mod peer;
 mod pressure;
+#[allow(dead_code)] // shared with udp_packets
 mod rig;
 mod window;

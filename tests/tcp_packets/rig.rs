@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use anytls_mobile::clock::Clock;
 use anytls_mobile::netstack::{
-    Control, Counters, DeviceGone, Handler, Netstack, Options, TcpFlow, TcpStream,
+    Control, Counters, DeviceGone, Fate, Handler, Netstack, Options, Reply, TcpFlow, TcpStream, UdpFlow,
 };
 use anytls_mobile::tun::{Device, SendError};
 use rand::SeedableRng;
@@ -23,6 +24,10 @@ pub struct Rig {
     pub tap: Tap,
     pub control: Control,
     pub flows: mpsc::Receiver<TcpFlow>,
+    pub udp_flows: mpsc::Receiver<UdpFlow>,
+    pub queries: mpsc::Receiver<(Vec<u8>, Reply)>,
+    /// What becomes of datagrams: refused, unless the test says otherwise.
+    pub fate: Arc<Mutex<Fate>>,
     pub task: JoinHandle<Result<(), DeviceGone>>,
 }
 
@@ -37,16 +42,19 @@ impl Rig {
 
     pub fn with(options: Options, mtu: usize) -> Self {
         let tap = Tap::default();
-        let (sender, flows) = mpsc::channel(16 * 1024);
+        let (tcp, flows) = mpsc::channel(16 * 1024);
+        let (udp, udp_flows) = mpsc::channel(16 * 1024);
+        let (asked, queries) = mpsc::channel(1024);
+        let fate = Arc::new(Mutex::new(Fate::Refuse));
         let stack = Netstack::new(
             TapDevice { tap: tap.clone(), mtu },
-            Flows(sender),
+            Flows { tcp, udp, asked, fate: Arc::clone(&fate) },
             options,
             Clock::Tokio,
             StdRng::seed_from_u64(1),
         );
         let control = stack.control();
-        Self { tap, control, flows, task: tokio::spawn(stack.run()) }
+        Self { tap, control, flows, udp_flows, queries, fate, task: tokio::spawn(stack.run()) }
     }
 
     pub fn counters(&self) -> Counters {
@@ -75,11 +83,33 @@ pub async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
-struct Flows(mpsc::Sender<TcpFlow>);
+struct Flows {
+    tcp: mpsc::Sender<TcpFlow>,
+    udp: mpsc::Sender<UdpFlow>,
+    asked: mpsc::Sender<(Vec<u8>, Reply)>,
+    fate: Arc<Mutex<Fate>>,
+}
 
 impl Handler for Flows {
     fn handle_tcp(&mut self, flow: TcpFlow) {
-        self.0.try_send(flow).expect("room for a flow");
+        self.tcp.try_send(flow).expect("room for a flow");
+    }
+
+    fn judge_udp(&mut self, _: SocketAddr) -> Fate {
+        *self.fate.lock().unwrap()
+    }
+
+    fn handle_udp(&mut self, flow: UdpFlow) {
+        self.udp.try_send(flow).expect("room for a flow");
+    }
+
+    /// Answers what begins with "now" at once.
+    fn handle_query(&mut self, payload: &[u8], reply: Reply) {
+        if payload.starts_with(b"now") {
+            reply.send(payload);
+        } else {
+            self.asked.try_send((payload.to_vec(), reply)).expect("room for a query");
+        }
     }
 }
 
@@ -93,6 +123,9 @@ pub struct Tap {
 struct TapState {
     to_stack: VecDeque<Vec<u8>>,
     from_stack: VecDeque<Vec<u8>>,
+    /// For each packet ever sent, how often packets had been asked for by then: a turn of the loop asks before
+    /// it sends.
+    sent_at: Vec<usize>,
     waker: Option<Waker>,
     /// How many of the next packets sent are dropped for want of room.
     full_for: usize,
@@ -151,6 +184,11 @@ impl Tap {
         self.state.lock().unwrap().mute = true;
     }
 
+    /// How often the stack had asked for packets when it sent each of its own.
+    pub fn sent_at(&self) -> Vec<usize> {
+        self.state.lock().unwrap().sent_at.clone()
+    }
+
     /// How often the stack has asked for packets.
     pub fn polls(&self) -> usize {
         self.state.lock().unwrap().polls
@@ -192,6 +230,8 @@ impl Device for TapDevice {
             return Err(SendError::Dropped);
         }
         state.from_stack.push_back(packet.to_vec());
+        let polls = state.polls;
+        state.sent_at.push(polls);
         Ok(())
     }
 }

@@ -10,10 +10,10 @@ use smoltcp::socket::tcp::State;
 
 use crate::netstack::demux::Segment;
 use crate::netstack::hub::Hub;
-use crate::netstack::lock;
 use crate::netstack::table::{FlowId, Tuple};
-use crate::netstack::tcp::{Read, Tcp, Write};
+use crate::netstack::tcp::connection::{Connection, Read, Write};
 use crate::netstack::wire::Wire;
+use crate::netstack::{lock, register};
 use crate::proto::timers::{Moment, earliest};
 use crate::tun::Device;
 
@@ -39,8 +39,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(id: FlowId, tuple: Tuple, hub: Arc<Hub>, tcp: Tcp) -> Self {
-        Self { id, tuple, hub, touched: AtomicBool::new(false), flow: Mutex::new(Flow::new(tcp)) }
+    pub(super) fn new(id: FlowId, tuple: Tuple, hub: Arc<Hub>, connection: Connection) -> Self {
+        Self { id, tuple, hub, touched: AtomicBool::new(false), flow: Mutex::new(Flow::new(connection)) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Flow> {
@@ -50,7 +50,7 @@ impl Shared {
     /// Has the loop look after this flow soon.
     pub(super) fn touch(&self) {
         if !self.touched.swap(true, Ordering::AcqRel) {
-            self.hub.tell(|news| news.touched.push(self.id));
+            self.hub.tell(|news| news.touched_tcp.push(self.id));
         }
     }
 
@@ -62,7 +62,7 @@ impl Shared {
 
 /// How a flow ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(in crate::netstack) enum End {
     /// Both sides have sent and acknowledged their FIN, or our side gave it up.
     Clean,
     /// The app reset it, or forgot it and uses the same port again.
@@ -128,7 +128,7 @@ pub(super) struct Tended {
 /// The state of a flow.
 pub(super) struct Flow {
     /// None once there is nothing more to send, receive or read.
-    tcp: Option<Tcp>,
+    connection: Option<Connection>,
     end: Option<End>,
     sending: Sending,
     /// How far both directions had come when the loop last looked.
@@ -159,9 +159,9 @@ enum Sending {
 }
 
 impl Flow {
-    fn new(tcp: Tcp) -> Self {
+    fn new(connection: Connection) -> Self {
         Self {
-            tcp: Some(tcp),
+            connection: Some(connection),
             end: None,
             sending: Sending::Open,
             position: (0, 0),
@@ -181,10 +181,10 @@ impl Flow {
 
     /// Takes a segment in; the loop looks after the flow once the batch is in.
     pub(super) fn ingest<D: Device>(&mut self, segment: Segment<'_>, now: Moment, wire: &mut Wire<D>) {
-        let Some(tcp) = &mut self.tcp else { return };
-        let reset = segment.rst && tcp.state() != State::TimeWait;
-        tcp.ingest(segment, now, wire);
-        if reset && tcp.is_over() {
+        let Some(connection) = &mut self.connection else { return };
+        let reset = segment.rst && connection.state() != State::TimeWait && !connection.is_over();
+        connection.ingest(segment, now, wire);
+        if reset && connection.is_over() {
             wire.counters.resets_in += 1;
             self.end.get_or_insert(End::Reset);
         }
@@ -194,9 +194,9 @@ impl Flow {
     /// What a SYN with this sequence number means.
     pub(super) fn judge_syn(&mut self, seq: u32) -> SynMeaning {
         let orphan = self.orphan;
-        let Some(tcp) = &mut self.tcp else { return SynMeaning::Replaces };
-        let repeated = seq == tcp.initial_seq();
-        match tcp.state() {
+        let Some(connection) = &mut self.connection else { return SynMeaning::Replaces };
+        let repeated = seq == connection.initial_seq();
+        match connection.state() {
             State::TimeWait | State::LastAck | State::Closing | State::Closed | State::Listen => {
                 SynMeaning::Replaces
             }
@@ -209,8 +209,8 @@ impl Flow {
 
     /// Asks an app that has sent a SYN whether it has forgotten this connection.
     pub(super) fn challenge<D: Device>(&mut self, tuple: &Tuple, now: Moment, wire: &mut Wire<D>) {
-        if let Some(tcp) = &mut self.tcp {
-            tcp.challenge(tuple, now, wire);
+        if let Some(connection) = &mut self.connection {
+            connection.challenge(tuple, now, wire);
         }
     }
 
@@ -223,8 +223,8 @@ impl Flow {
         wakes: &mut Vec<Waker>,
     ) -> Tended {
         let more = self.advance(tuple, now, wire);
-        let over = match &mut self.tcp {
-            Some(tcp) => tcp.is_over() || self.leave_at.is_some_and(|at| at <= now),
+        let over = match &mut self.connection {
+            Some(connection) => connection.is_over() || self.leave_at.is_some_and(|at| at <= now),
             None => true,
         };
         if over {
@@ -240,48 +240,50 @@ impl Flow {
         }
         self.wake_ready(wakes);
         let deadline = self.next_deadline(now);
-        let Some(tcp) = &mut self.tcp else { unreachable!("a flow that is not over has a connection") };
-        let sweep = !self.listed && tcp.holds_pages();
+        let Some(connection) = &mut self.connection else {
+            unreachable!("a flow that is not over has a connection")
+        };
+        let sweep = !self.listed && connection.holds_pages();
         self.listed |= sweep;
-        let position = tcp.position();
+        let position = connection.position();
         let moved = mem::replace(&mut self.position, position) != position;
-        Tended { over, moved, more, half_open: tcp.state() == State::SynReceived, sweep, deadline }
+        Tended { over, moved, more, half_open: connection.state() == State::SynReceived, sweep, deadline }
     }
 
     fn advance<D: Device>(&mut self, tuple: &Tuple, now: Moment, wire: &mut Wire<D>) -> bool {
         let due = |at: Option<Moment>| at.is_some_and(|at| at <= now);
-        let Some(tcp) = &mut self.tcp else { return false };
-        if self.sending == Sending::Shut && tcp.close() {
+        let Some(connection) = &mut self.connection else { return false };
+        if self.sending == Sending::Shut && connection.close() {
             self.sending = Sending::Closed;
         }
         if self.orphan {
             // Nobody reads any more. What we still have to say is said first; then an app that talks on is
             // told with a reset, as by any socket that was closed.
-            while let Read::Data(_) = tcp.read(<[u8]>::len) {
+            while let Read::Data(_) = connection.read(<[u8]>::len) {
                 self.discarded = true;
             }
-            if self.discarded && tcp.state() == State::FinWait2 {
-                tcp.abort();
+            if self.discarded && connection.state() == State::FinWait2 {
+                connection.abort();
             }
         }
         if due(self.give_up_at) {
             self.end.get_or_insert(End::Unanswered);
-            tcp.abort();
+            connection.abort();
         }
         if due(self.nudge_at) {
             self.nudge_at = None;
-            tcp.nudge(now, wire);
+            connection.nudge(now, wire);
         }
-        let more = tcp.emit(now, wire);
-        tcp.announce_window(tuple, wire);
+        let more = connection.emit(now, wire);
+        connection.announce_window(tuple, wire);
         more
     }
 
     fn next_deadline(&mut self, now: Moment) -> Option<Moment> {
-        let tcp = self.tcp.as_mut()?;
-        let (state, awaits_ack) = (tcp.state(), tcp.awaits_ack());
-        let handshake = state == State::SynReceived && !tcp.is_unanswered();
-        let timer = tcp.deadline(now);
+        let connection = self.connection.as_mut()?;
+        let (state, awaits_ack) = (connection.state(), connection.awaits_ack());
+        let handshake = state == State::SynReceived && !connection.is_unanswered();
+        let timer = connection.deadline(now);
         let when =
             |holds: bool, known: Option<Moment>, wait: Duration| holds.then(|| known.unwrap_or(now + wait));
         self.give_up_at = when(awaits_ack || handshake || self.orphan, self.give_up_at, PATIENCE);
@@ -291,11 +293,11 @@ impl Flow {
     }
 
     fn wake_ready(&mut self, wakes: &mut Vec<Waker>) {
-        let Some(tcp) = &mut self.tcp else { return };
-        if self.reader.is_some() && tcp.is_readable() {
+        let Some(connection) = &mut self.connection else { return };
+        if self.reader.is_some() && connection.is_readable() {
             wakes.extend(self.reader.take());
         }
-        if self.writer.is_some() && tcp.is_writable() {
+        if self.writer.is_some() && connection.is_writable() {
             wakes.extend(self.writer.take());
         }
     }
@@ -303,10 +305,11 @@ impl Flow {
     /// Ends the flow, unless it has ended. A clean end leaves what was received to be read.
     pub(super) fn finish(&mut self, end: End, wakes: &mut Vec<Waker>) {
         let end = *self.end.get_or_insert(end);
-        let unread =
-            end == End::Clean && !self.orphan && self.tcp.as_mut().is_some_and(|tcp| tcp.recv_queue() > 0);
+        let unread = end == End::Clean
+            && !self.orphan
+            && self.connection.as_mut().is_some_and(|connection| connection.recv_queue() > 0);
         if !unread {
-            self.tcp = None;
+            self.connection = None;
         }
         wakes.extend(self.reader.take());
         wakes.extend(self.writer.take());
@@ -320,9 +323,9 @@ impl Flow {
         wire: &mut Wire<D>,
         wakes: &mut Vec<Waker>,
     ) {
-        if let Some(tcp) = &mut self.tcp {
-            tcp.abort();
-            tcp.emit(now, wire);
+        if let Some(connection) = &mut self.connection {
+            connection.abort();
+            connection.emit(now, wire);
         }
         self.finish(end, wakes);
     }
@@ -330,8 +333,8 @@ impl Flow {
     /// Gives back the pages that hold nothing, and takes the flow off the sweep list.
     pub(super) fn sweep(&mut self) {
         self.listed = false;
-        if let Some(tcp) = &mut self.tcp {
-            tcp.give_back();
+        if let Some(connection) = &mut self.connection {
+            connection.give_back();
         }
     }
 
@@ -345,8 +348,8 @@ impl Flow {
 
     /// Lets the SYN be answered.
     pub(super) fn accept(&mut self) {
-        if let Some(tcp) = &mut self.tcp {
-            tcp.accept();
+        if let Some(connection) = &mut self.connection {
+            connection.accept();
         }
     }
 
@@ -359,11 +362,11 @@ impl Flow {
         if let Err(error) = End::check(self.end) {
             return (Poll::Ready(Err(error)), false);
         }
-        let Some(tcp) = &mut self.tcp else { return (Poll::Ready(Ok(0)), false) };
-        match tcp.read(take) {
+        let Some(connection) = &mut self.connection else { return (Poll::Ready(Ok(0)), false) };
+        match connection.read(take) {
             Read::Data(taken) => {
-                let drained = !self.listed && tcp.recv_queue() == 0 && tcp.has_spare();
-                (Poll::Ready(Ok(taken)), drained || tcp.window_opened())
+                let drained = !self.listed && connection.recv_queue() == 0 && connection.has_spare();
+                (Poll::Ready(Ok(taken)), drained || connection.window_opened())
             }
             Read::End => (Poll::Ready(Ok(0)), false),
             Read::Empty => {
@@ -379,13 +382,13 @@ impl Flow {
             return (Poll::Ready(Err(error)), Told::Nothing);
         }
         let closed = Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        let Some(tcp) = self.tcp.as_mut().filter(|_| self.sending == Sending::Open) else {
+        let Some(connection) = self.connection.as_mut().filter(|_| self.sending == Sending::Open) else {
             return (closed, Told::Nothing);
         };
         if data.is_empty() {
             return (Poll::Ready(Ok(0)), Told::Nothing);
         }
-        match tcp.write(data) {
+        match connection.write(data) {
             Write::Taken(taken) => (Poll::Ready(Ok(taken)), Told::Touched),
             Write::Full => {
                 register(&mut self.writer, cx);
@@ -414,7 +417,7 @@ impl Flow {
         self.orphan = true;
         (self.reader, self.writer) = (None, None);
         if self.end.is_some() {
-            self.tcp = None;
+            self.connection = None;
         } else if self.sending == Sending::Open {
             self.abort();
         }
@@ -422,8 +425,8 @@ impl Flow {
 
     /// Resets the flow.
     pub(super) fn abort(&mut self) {
-        if let Some(tcp) = &mut self.tcp {
-            tcp.abort();
+        if let Some(connection) = &mut self.connection {
+            connection.abort();
         }
     }
 }
@@ -434,11 +437,4 @@ pub(super) enum Told {
     Nothing,
     Touched,
     Starved,
-}
-
-fn register(slot: &mut Option<Waker>, cx: &Context<'_>) {
-    match slot {
-        Some(waker) => waker.clone_from(cx.waker()),
-        None => *slot = Some(cx.waker().clone()),
-    }
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::netstack::flow::{Shared, Told};
+use crate::netstack::tcp::flow::{Shared, Told};
 
 /// A connection that an app asks for. Its SYN is not answered yet, except with `eager`.
 ///

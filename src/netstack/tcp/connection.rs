@@ -12,18 +12,16 @@ use smoltcp::socket::tcp::{self, RecvError, State};
 use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, IpCidr, IpListenEndpoint};
 
-use crate::netstack::answer;
 use crate::netstack::counters::DropReason;
 use crate::netstack::demux::Segment;
 use crate::netstack::memory::{Memory, Ring, Rings};
-use crate::netstack::port::{Port, Sent, distance};
+use crate::netstack::stack::EGRESS_BYTES;
 use crate::netstack::table::Tuple;
+use crate::netstack::tcp::answer;
+use crate::netstack::tcp::port::{Port, Sent, distance};
 use crate::netstack::wire::Wire;
 use crate::proto::timers::Moment;
 use crate::tun::Device;
-
-/// What one flow may send in one turn of the loop, so that it cannot starve the rest. One packet more at most.
-const EGRESS_BYTES: u64 = 64 * 1024;
 
 /// The least time until a flow's next deadline. smoltcp's own timers are a second and more; this only keeps
 /// a deadline that it would forget to move from spinning the loop.
@@ -33,7 +31,7 @@ const MIN_DELAY: Duration = Duration::from_millis(10);
 const CHALLENGE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One flow's connection to the app.
-pub(super) struct Tcp {
+pub(super) struct Connection {
     interface: Interface,
     socket: SocketHandle,
     rings: Rings,
@@ -78,7 +76,7 @@ pub(super) enum Write {
     Closed,
 }
 
-impl Tcp {
+impl Connection {
     /// Answers a SYN, unless `paused`. `seed` makes the initial sequence number.
     ///
     /// # Errors
@@ -223,7 +221,7 @@ impl Tcp {
         }
     }
 
-    /// When [`Tcp::emit`] has something to do again without anything else happening.
+    /// When [`Connection::emit`] has something to do again without anything else happening.
     pub(super) fn deadline(&mut self, now: Moment) -> Option<Moment> {
         if self.is_unanswered() {
             return None; // smoltcp would have its SYN-ACK sent at once
@@ -311,7 +309,7 @@ impl Tcp {
         })
     }
 
-    /// Ends the connection; [`Tcp::emit`] sends the reset.
+    /// Ends the connection; [`Connection::emit`] sends the reset.
     pub(super) fn abort(&mut self) {
         self.socket(|socket| socket.abort());
     }

@@ -1,14 +1,10 @@
 //! Segments that no socket sends: resets for strays, and acknowledgements out of turn.
 
-use std::net::SocketAddr;
-
 use smoltcp::wire::{IpProtocol, IpRepr, TcpControl, TcpRepr, TcpSeqNumber};
 
 use crate::netstack::demux::Segment;
 use crate::netstack::table::Tuple;
-
-/// The hop limit of what we make ourselves; the app is one hop away.
-const HOP_LIMIT: u8 = 64;
+use crate::netstack::wire::header;
 
 /// The reset that a segment without a flow is answered with; none for a reset. (RFC 9293, 3.10.7.1)
 pub(super) fn reset(segment: &Segment<'_>) -> Option<(IpRepr, TcpRepr<'static>)> {
@@ -50,9 +46,4 @@ fn reply(
         payload: &[],
     };
     (header(tuple.destination, tuple.source, IpProtocol::Tcp, tcp.buffer_len()), tcp)
-}
-
-/// The IP header for `len` bytes of `protocol`. Both addresses are of one family: a packet had them.
-pub(super) fn header(from: SocketAddr, to: SocketAddr, protocol: IpProtocol, len: usize) -> IpRepr {
-    IpRepr::new(from.ip().into(), to.ip().into(), protocol, len, HOP_LIMIT)
 }
