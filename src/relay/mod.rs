@@ -1,13 +1,17 @@
 //! A flow and a stream, joined.
 //!
 //! The flow is what the app holds: a TCP connection that the netstack terminates, or an accepted socket.
-//! The stream is what the server holds. Neither side is known here by more than a trait.
+//! The stream is what the server holds. Neither side is known here by more than a trait. An association is the
+//! same for datagrams.
 
 mod progress;
 pub mod socket;
 pub mod tcp;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
+pub mod udp;
 
 use std::io;
 use std::task::{Context, Poll};

@@ -1,6 +1,7 @@
 //! An accepted socket as a flow: for programs that speak SOCKS, and apps with a TCP stack of their own.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,24 +14,25 @@ use super::Flow;
 /// Bytes read at once: one full record.
 const READ_BYTES: usize = 16 * 1024;
 
-/// A connected TCP socket. Dropped before it was shut down, it is reset.
+/// A connected stream socket. Dropped before it was shut down, it is reset; one that is not of TCP cannot be,
+/// and is closed.
 #[derive(Debug)]
-pub struct Socket {
-    socket: TcpStream,
+pub struct Socket<S: AsFd = TcpStream> {
+    socket: S,
     /// Read and not taken yet; no memory is held while there is nothing.
     unread: Vec<u8>,
     taken: usize,
     shut: bool,
 }
 
-impl Socket {
+impl<S: AsFd> Socket<S> {
     /// Takes over `socket`, of which nothing is to be read elsewhere.
-    pub fn new(socket: TcpStream) -> Self {
+    pub fn new(socket: S) -> Self {
         Self { socket, unread: Vec::new(), taken: 0, shut: false }
     }
 }
 
-impl Flow for Socket {
+impl<S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static> Flow for Socket<S> {
     fn poll_read_with(
         &mut self,
         cx: &mut Context<'_>,
@@ -58,7 +60,7 @@ impl Flow for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl<S: AsyncWrite + AsFd + Unpin> AsyncWrite for Socket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
@@ -74,11 +76,10 @@ impl AsyncWrite for Socket {
     }
 }
 
-impl Drop for Socket {
+impl<S: AsFd> Drop for Socket<S> {
     fn drop(&mut self) {
-        if !self.shut {
-            // Zero linger makes the close a RST.
-            let _unsupported = socket2::SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
-        }
+        // Zero linger makes the close a RST.
+        let linger = if self.shut { None } else { Some(Duration::ZERO) };
+        let _unsupported = socket2::SockRef::from(&self.socket).set_linger(linger);
     }
 }

@@ -1,20 +1,23 @@
 //! The rules for the end of a stream, with the session driven by hand and time virtual.
 
+mod udp;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::socket::Socket;
 use super::tcp::{self, End};
+use super::testing::{self, App, PipeFlow};
 use super::*;
 use crate::client::link::Link;
 use crate::clock::Clock;
@@ -27,72 +30,8 @@ use crate::proto::settings::PeerVersion;
 /// What an app and its relay hold between them.
 const PIPE_BYTES: usize = 16 * 1024;
 
-/// A flow over a pipe; the app sees `aborted` in place of a RST.
-struct PipeFlow {
-    pipe: DuplexStream,
-    unread: Vec<u8>,
-    shut: bool,
-    aborted: Arc<Mutex<bool>>,
-}
-
-struct App {
-    pipe: DuplexStream,
-    aborted: Arc<Mutex<bool>>,
-}
-
-impl App {
-    fn was_reset(&self) -> bool {
-        *self.aborted.lock().unwrap()
-    }
-}
-
 fn flow() -> (PipeFlow, App) {
-    let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
-    let aborted = Arc::new(Mutex::new(false));
-    let flow = PipeFlow { pipe: ours, unread: Vec::new(), shut: false, aborted: Arc::clone(&aborted) };
-    (flow, App { pipe: theirs, aborted })
-}
-
-impl Flow for PipeFlow {
-    fn poll_read_with(
-        &mut self,
-        cx: &mut Context<'_>,
-        take: &mut dyn FnMut(&[u8]) -> usize,
-    ) -> Poll<io::Result<usize>> {
-        if self.unread.is_empty() {
-            let mut space = [0; 4096];
-            let mut buf = ReadBuf::new(&mut space);
-            std::task::ready!(tokio::io::AsyncRead::poll_read(Pin::new(&mut self.pipe), cx, &mut buf))?;
-            self.unread.extend_from_slice(buf.filled());
-            if self.unread.is_empty() {
-                return Poll::Ready(Ok(0));
-            }
-        }
-        let taken = take(&self.unread);
-        self.unread.drain(..taken);
-        Poll::Ready(Ok(taken))
-    }
-}
-
-impl Drop for PipeFlow {
-    fn drop(&mut self) {
-        *self.aborted.lock().unwrap() = !self.shut;
-    }
-}
-
-impl AsyncWrite for PipeFlow {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.pipe).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.shut = true;
-        Pin::new(&mut self.pipe).poll_shutdown(cx)
-    }
+    testing::flow(PIPE_BYTES)
 }
 
 /// A server whose frames the test writes, and whose client's frames it reads.
