@@ -145,11 +145,7 @@ fn read_own(mut root: Section<'_>, defaults: &Defaults) -> Option<Config> {
     let mut section = root.field("tun").section();
     let tun = TunOptions::read(&mut section, defaults);
     section.finish();
-    let dns = root.field("dns");
-    if dns.is_given() {
-        dns.warn("not in effect yet: this version carries no DNS over UDP");
-    }
-    let dns = dns::read(dns.section());
+    let dns = dns::read(root.field("dns").section());
     root.finish();
     Some(Config { log, server: server?, tun, dns })
 }

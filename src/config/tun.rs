@@ -123,19 +123,14 @@ impl TunOptions {
             .flat_map(|name| section.field(name).list())
             .filter_map(|field| field.parsed("a CIDR such as 172.19.0.1/30", |text| text.parse().ok()))
             .collect();
-        let block_quic = section.field("block_quic");
-        let options = Self {
+        Self {
             name: names.into_iter().flatten().next(),
             mtu: mtu(&section.field("mtu")).unwrap_or(absent.mtu),
             addresses: if addresses.is_empty() { absent.addresses } else { addresses },
             memory_limit: memory_limit(&section.field("memory_limit")).unwrap_or(absent.memory_limit),
             eager: section.field("eager").flag().unwrap_or(absent.eager),
-            block_quic: block_quic.flag().unwrap_or(absent.block_quic),
-        };
-        if !options.block_quic {
-            block_quic.warn("not in effect yet: this version carries no UDP");
+            block_quic: section.field("block_quic").flag().unwrap_or(absent.block_quic),
         }
-        options
     }
 }
 

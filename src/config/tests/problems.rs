@@ -77,7 +77,16 @@ fn each_wrong_value_is_one_error_with_its_path_and_what_was_expected() {
         ("tun.memory_limit", json!(1000), "tun.memory_limit: expected a size such as \"24MiB\", from 4194304 to 1073741824 bytes, found a number"),
         ("tun.eager", json!(1), "tun.eager: expected true or false, found a number"),
         ("dns.mode", json!("local"), "dns.mode: expected one of forward, fake_ip, found a string"),
-        ("dns.server", json!("https://dns.example/dns-query"), "dns.server: expected a resolver such as 1.1.1.1 or tls://1.1.1.1:853, found a string"),
+        ("dns.server", json!("quic://dns.example"), "dns.server: expected a resolver such as 1.1.1.1, tls://1.1.1.1:853 or https://1.1.1.1/dns-query, found a string"),
+        ("dns.server", json!("https://dns.example/a b"), "dns.server: expected a resolver such as 1.1.1.1, tls://1.1.1.1:853 or https://1.1.1.1/dns-query, found a string"),
+        ("dns.server", json!("https://dns.example/a#b"), "dns.server: expected a resolver such as 1.1.1.1, tls://1.1.1.1:853 or https://1.1.1.1/dns-query, found a string"),
+        ("dns.server", json!("https:///dns-query"), "dns.server: expected a resolver such as 1.1.1.1, tls://1.1.1.1:853 or https://1.1.1.1/dns-query, found a string"),
+        ("dns.server", json!("tls://dns.example/dns-query"), "dns.server: expected a resolver such as 1.1.1.1, tls://1.1.1.1:853 or https://1.1.1.1/dns-query, found a string"),
+        ("dns", json!({ "server": "tls://1.1.1.1", "tls": { "server_name": "a b" } }), "dns.tls.server_name: expected a DNS name (in ASCII) or an IP address, found a string"),
+        ("dns.tls", json!({ "server_name": "dns.example" }), "dns.tls: expected a server that begins with tls:// or https://: bare TCP has no encryption"),
+        ("dns.fake_ip_exclude", json!(["lan", "192.0.2.1"]), "dns.fake_ip_exclude[1]: expected a DNS name (in ASCII), found a string"),
+        ("dns.fake_ip_exclude", json!(["*.lan"]), "dns.fake_ip_exclude[0]: expected a DNS name (in ASCII), found a string"),
+        ("dns.fake_ip_exclude", json!([""]), "dns.fake_ip_exclude[0]: expected a DNS name (in ASCII), found a string"),
         ("dns.strategy", json!("ipv5_only"), "dns.strategy: expected one of prefer_ipv4, prefer_ipv6, ipv4_only, ipv6_only, found a string"),
     ];
     for (path, value, expected) in cases {
@@ -110,8 +119,8 @@ fn each_setting_without_effect_is_one_warning() {
         ("server.tls.min_version", json!("1.0"), "server.tls.min_version: 1.2 is the oldest version that is spoken"),
         ("server.tls.utls", json!({ "enabled": true, "fingerprint": "chrome" }), "server.tls.utls: has no effect: the ClientHello imitates no browser: no server asks for it, and sing-box advises against it"),
         ("tun.auto_route", json!(true), "tun.auto_route: unknown field, ignored"),
-        ("tun.block_quic", json!(false), "tun.block_quic: not in effect yet: this version carries no UDP"),
-        ("dns", json!({}), "dns: not in effect yet: this version carries no DNS over UDP"),
+        ("dns", json!({ "server": "tls://1.1.1.1", "tls": { "alpn": "dot" } }), "dns.tls.alpn: has no effect: the server is offered what its transport needs"),
+        ("dns", json!({ "server": "https://1.1.1.1", "tls": { "insecure": true } }), "dns.tls.insecure: the certificate is not verified: whoever stands between can read everything"),
         ("log.output", json!("box.log"), "log.output: has no effect: the app decides where log lines go"),
     ];
     for (path, value, expected) in cases {

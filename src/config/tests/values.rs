@@ -190,23 +190,54 @@ fn the_tun_is_read_under_both_families_of_names() {
 }
 
 #[test]
-fn dns_is_read_and_said_not_to_be_in_effect() {
+fn a_resolver_is_reached_by_tcp_tls_or_https() {
+    let https = |path: &str| DnsTransport::Https { path: path.to_owned() };
     for (text, expected) in [
         ("1.0.0.1", (DnsTransport::Tcp, "1.0.0.1", 53)),
+        ("1.0.0.1:5353", (DnsTransport::Tcp, "1.0.0.1", 5353)),
         ("tcp://[2606:4700::1]:5353", (DnsTransport::Tcp, "2606:4700::1", 5353)),
         ("tls://dns.example", (DnsTransport::Tls, "dns.example", 853)),
+        ("tls://[2606:4700::1]", (DnsTransport::Tls, "2606:4700::1", 853)),
+        ("https://dns.example", (https("/dns-query"), "dns.example", 443)),
+        ("https://dns.example:8443/", (https("/"), "dns.example", 8443)),
+        ("https://[2606:4700::1]:8443/a/b?c=d", (https("/a/b?c=d"), "2606:4700::1", 8443)),
     ] {
         let dns = json!({ "mode": "fake_ip", "server": text, "strategy": "ipv4_only", "block_dot": true });
         let Parsed { config, warnings } = parse_json(&minimal(json!({ "dns": dns }))).unwrap();
-        let server = &config.dns.server;
-        assert_eq!((server.transport, server.host.to_string().as_str(), server.port), expected);
+        let DnsServer { transport, host, port } = config.dns.server;
+        assert_eq!((transport, host.to_string().as_str(), port), expected, "{text}");
         assert_eq!((config.dns.mode, config.dns.strategy), (DnsMode::FakeIp, Some(DnsStrategy::Ipv4Only)));
         assert!(config.dns.block_dot);
-        assert_eq!(
-            lines(&warnings),
-            ["warning: dns: not in effect yet: this version carries no DNS over UDP"]
-        );
+        assert_eq!(lines(&warnings), [""; 0]);
     }
+}
+
+#[test]
+fn a_resolver_has_tls_options_of_its_own() {
+    let tls = json!({ "server_name": "dns.example", "min_version": "1.2", "certificate": CERTIFICATE });
+    let dns = json!({ "server": "tls://192.0.2.53", "tls": tls });
+    let config = parse_json(&minimal(json!({ "dns": dns }))).unwrap().config;
+    let expected = TlsOptions {
+        server_name: Some("dns.example".parse().unwrap()),
+        min_version: TlsVersion::V1_2,
+        certificate: Some(Pem::Text(Secret::new(CERTIFICATE))),
+        ..TlsOptions::default()
+    };
+    assert_eq!(config.dns.tls, expected);
+    assert_eq!(config.server.tls, TlsOptions::default());
+}
+
+#[test]
+fn names_without_fake_addresses_are_a_list_of_suffixes() {
+    let exclude = |list: Value| {
+        let dns = json!({ "dns": { "fake_ip_exclude": list } });
+        let names = parse_json(&minimal(dns)).unwrap().config.dns.fake_ip_exclude;
+        names.iter().map(|name| name.as_ref().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(exclude(json!(null)), ["local", "lan", "home.arpa", "localhost"]);
+    assert_eq!(exclude(json!(["Corp.Example.", ".intra"])), ["corp.example", "intra"]);
+    assert_eq!(exclude(json!("lan")), ["lan"]);
+    assert_eq!(exclude(json!([])), [""; 0]);
 }
 
 #[test]
