@@ -6,22 +6,42 @@
 mod addresses;
 mod dialer;
 mod error;
+mod name_servers;
 mod protect;
 mod race;
 mod resolver;
 mod tls;
 mod wire;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use dialer::{Connection, DialOptions, Dialed, Dialer};
 pub use error::{DialError, DialErrorKind, DialStage, Fault};
+pub use name_servers::NameServers;
 pub use protect::{BindToDevice, Mark, NoProtect, Protect, ProtectError};
 pub use resolver::{Lookup, Resolve, SystemResolver};
 pub use tls::{
     ClientCertificate, Pem, PinMismatch, SpkiPin, TlsConfigError, TlsConnection, TlsOptions, TlsVersion,
+    client_config,
 };
 pub use wire::{BURST_RECORDS, Progress, Read as WireRead, SystemWatch, Wire};
+
+/// How the network is reached beside the tunnel.
+#[derive(Clone)]
+pub struct Outside {
+    /// Keeps sockets out of the tunnel.
+    pub protect: Arc<dyn Protect>,
+    /// Looks the server's name up.
+    pub resolve: Arc<dyn Resolve>,
+}
+
+/// With the system's own lookups, which then must not enter the tunnel.
+impl<P: Protect> From<Arc<P>> for Outside {
+    fn from(protect: Arc<P>) -> Self {
+        Self { protect, resolve: Arc::new(SystemResolver::default()) }
+    }
+}
 
 /// Makes authenticated connections to the one server.
 pub trait Dial: Send + Sync + 'static {
