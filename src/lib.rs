@@ -1,8 +1,8 @@
 //! The AnyTLS client core for VPN apps on phones.
 //!
-//! A VPN extension hands over its TUN; packets become TCP streams, and those travel to one AnyTLS
-//! server over a pool of reused TLS sessions. The folders are the layers, each importing only
-//! what stands below it:
+//! A VPN extension hands over its TUN; packets become TCP streams and UDP datagrams, and those travel to one
+//! AnyTLS server over a pool of reused TLS sessions. The folders are the layers, each importing only what
+//! stands below it:
 //!
 //! | layer | job |
 //! |---|---|
@@ -12,8 +12,9 @@
 //! | [`transport`] | one dial: resolve, socket, protect, connect, TLS, authenticate |
 //! | [`client`] | sessions driven over the network, and the pool's decisions carried out |
 //! | [`tun`] | packets from and to the OS |
-//! | [`netstack`] | packets to flows: one TCP endpoint a flow |
+//! | [`netstack`] | packets to flows, TCP and UDP |
 //! | [`relay`] | a flow and a stream, joined |
+//! | [`dns`] | the apps' queries, answered through the tunnel |
 //! | [`tunnel`] | the running whole: start, stop, state |
 //! | [`uplink`] | which network the machine's traffic leaves by: Linux, for the program |
 #![deny(unsafe_code)]
@@ -24,6 +25,7 @@ pub mod budget;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod dns;
 pub mod entropy;
 pub mod error;
 pub mod netstack;

@@ -19,6 +19,10 @@ pub(crate) fn set_interface_mtu(_name: &str, _mtu: u16) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+pub(crate) fn set_interface_queue(_name: &str, _packets: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 pub(crate) fn add_interface_address(_name: &str, _address: IpAddr, _prefix: u8) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }

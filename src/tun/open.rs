@@ -48,6 +48,10 @@ pub enum OpenTunError {
     },
 }
 
+/// Packets that wait for the tunnel's thread. The kernel's own 500 are one burst of an app that asks for 500
+/// names at once, and what it drops of UDP nobody sends again for seconds.
+const QUEUE_PACKETS: u32 = 2000;
+
 /// Makes a TUN, gives it its addresses and starts it, in the network of the calling thread.
 ///
 /// It goes away with the last duplicate of the descriptor, which [`FdDevice`](super::FdDevice) takes.
@@ -68,6 +72,7 @@ pub fn open(options: &TunOptions) -> Result<OwnedFd, OpenTunError> {
         _ => OpenTunError::Create(error),
     })?;
     platform::set_interface_mtu(name, *mtu).map_err(refused(|| format!("MTU {mtu}")))?;
+    platform::set_interface_queue(name, QUEUE_PACKETS).map_err(refused(|| "a longer queue".to_owned()))?;
     for (address, prefix) in addresses {
         platform::add_interface_address(name, *address, *prefix)
             .map_err(refused(|| format!("address {address}/{prefix}")))?;
@@ -118,10 +123,13 @@ pub(crate) fn namespace_for_test() -> Option<super::NetworkNamespace> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::net::UdpSocket;
     use std::os::fd::AsFd;
+    use std::time::Duration;
 
     use super::*;
+    use crate::tun::{Device, FdDevice};
 
     fn options() -> TunOptions {
         let addresses = vec![("10.9.0.1".parse().unwrap(), 24), ("fd09::1".parse().unwrap(), 64)];
@@ -154,6 +162,27 @@ mod tests {
             let address = addresses.lines().find(|line| line.starts_with("fd09")).unwrap();
             assert_eq!(address.split_whitespace().nth(2), Some("40"), "{address}");
             assert_eq!(read("/proc/sys/net/ipv6/conf/tun-test/mtu").trim(), "9000");
+        });
+    }
+
+    #[test]
+    fn a_burst_waits_until_it_is_read() {
+        inside(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let mut tun = runtime.block_on(async { FdDevice::new(open(&options()).unwrap(), 9000) }).unwrap();
+            let socket = UdpSocket::bind("10.9.0.1:0").unwrap();
+            for number in 0..QUEUE_PACKETS - 10 {
+                // The kernel sends some packets of its own.
+                socket.send_to(&number.to_ne_bytes(), "10.9.0.2:9").unwrap();
+            }
+            let all = async {
+                for _ in 0..QUEUE_PACKETS - 10 {
+                    poll_fn(|cx| tun.poll_recv(cx, &mut [0; 2000])).await.unwrap();
+                }
+            };
+            let in_time =
+                runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), all).await });
+            in_time.expect("none is lost");
         });
     }
 

@@ -6,41 +6,45 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::conductor::{Told, conduct};
-use super::flows::{Registry, Relays};
+use super::flows::{Door, Registry, Relays, Routes};
 use super::state::State;
 use super::{Running, StartError, Tun};
 use crate::budget::{Account, Budget};
 use crate::client::{Client, ClientOptions};
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::dns::{self, Resolver};
 use crate::entropy;
 use crate::error::chain;
 use crate::netstack::{self, Netstack};
 use crate::proto::auth::PasswordHash;
 use crate::proto::padding::Scheme;
 use crate::proto::pool::PoolOptions;
+use crate::proto::target::Host;
 use crate::task::Tasks;
-use crate::transport::{
-    self, DialOptions, Dialer, Lookup, Protect, Resolve, SpkiPin, SystemResolver, TlsConfigError,
-};
+use crate::transport::{self, DialOptions, Dialer, Lookup, Outside, Resolve, SpkiPin, TlsConfigError};
 use crate::tun::{Device, FdDevice};
 
 /// What a tunnel's thread is made of: checked, but nothing opened yet.
 pub(super) struct Parts {
+    config: Config,
     dialer: Dialer,
     client: ClientOptions,
+    resolver: dns::Settings,
     netstack: netstack::Options,
-    mtu: u16,
     workshop: Workshop,
 }
 
 /// What dialers are made with, in the beginning and when the server is another.
 #[derive(Clone)]
 pub(super) struct Workshop {
-    protect: Arc<dyn Protect>,
+    outside: Outside,
     guard: Guard,
     pub(super) budget: Budget,
+    /// What all sessions may hold.
     pub(super) account: Arc<Account>,
+    /// What all datagrams may hold.
+    pub(super) datagrams: Arc<Account>,
     pub(super) clock: Clock,
 }
 
@@ -49,13 +53,13 @@ type Guard = Arc<OnceLock<netstack::Control>>;
 
 /// Looks the server up, and has the netstack drop what the TUN brings for it: our own packets, come back.
 struct GuardedResolver {
-    system: SystemResolver,
+    resolve: Arc<dyn Resolve>,
     guard: Guard,
 }
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, host: &str, port: u16) -> Lookup {
-        let lookup = self.system.resolve(host, port);
+        let lookup = self.resolve.resolve(host, port);
         let guard = Arc::clone(&self.guard);
         Box::pin(async move {
             let addresses = lookup.await?;
@@ -76,8 +80,9 @@ impl Workshop {
             account: Arc::clone(&self.account),
             ..DialOptions::new(server.host.to_string(), server.port)
         };
-        let resolver = GuardedResolver { system: SystemResolver::default(), guard: Arc::clone(&self.guard) };
-        let dialer = Dialer::new(options, Arc::clone(&self.protect), Arc::new(resolver), self.clock)?;
+        let Outside { protect, resolve } = self.outside.clone();
+        let resolver = GuardedResolver { resolve, guard: Arc::clone(&self.guard) };
+        let dialer = Dialer::new(options, protect, Arc::new(resolver), self.clock)?;
         let client = ClientOptions {
             pool: self.pool(server.pool),
             password: PasswordHash::of(server.password.expose()),
@@ -86,6 +91,42 @@ impl Workshop {
             account: Arc::clone(&self.account),
         };
         Ok((dialer, client))
+    }
+
+    /// What the apps' queries are answered by. The AnyTLS server's name never stands for a fake address: it is what
+    /// has to be reached from outside.
+    pub(super) fn resolver(&self, config: &Config) -> Result<dns::Settings, TlsConfigError> {
+        let options = config.dns.clone();
+        let config::DnsServer { transport, host, port } = options.server;
+        let own = match &config.server.host {
+            config::Host::Name(name) => Some(name.as_ref().to_owned()),
+            config::Host::Address(_) => None,
+        };
+        let options = dns::ResolverOptions {
+            mode: match options.mode {
+                config::DnsMode::Forward => dns::DnsMode::Forward,
+                config::DnsMode::FakeIp => dns::DnsMode::FakeIp,
+            },
+            strategy: options.strategy.map_or(dns::DnsStrategy::AsAsked, |strategy| match strategy {
+                config::DnsStrategy::PreferIpv4 => dns::DnsStrategy::PreferIpv4,
+                config::DnsStrategy::PreferIpv6 => dns::DnsStrategy::PreferIpv6,
+                config::DnsStrategy::Ipv4Only => dns::DnsStrategy::Ipv4Only,
+                config::DnsStrategy::Ipv6Only => dns::DnsStrategy::Ipv6Only,
+            }),
+            server: dns::ServerOptions {
+                transport: match transport {
+                    config::DnsTransport::Tcp => dns::Transport::Tcp,
+                    config::DnsTransport::Tls => dns::Transport::Tls,
+                    config::DnsTransport::Https { path } => dns::Transport::Https { path },
+                },
+                host: target_host(&host),
+                port,
+                tls: tls_options(options.tls),
+            },
+            exclude: options.fake_ip_exclude.iter().map(|name| name.as_ref().to_owned()).chain(own).collect(),
+            memory_bytes: self.budget.dns,
+        };
+        options.read()
     }
 
     /// The options that there is memory for.
@@ -113,22 +154,35 @@ fn literal_address(server: &config::Server) -> Option<SocketAddr> {
     }
 }
 
+fn target_host(host: &config::Host) -> Host {
+    match host {
+        config::Host::Address(address) => Host::from(*address),
+        config::Host::Name(name) => Host::Name(name.as_ref().parse().expect("a DNS name is a target's name")),
+    }
+}
+
 impl Parts {
-    pub(super) fn new(config: Config, protect: Arc<dyn Protect>, clock: Clock) -> Result<Self, StartError> {
-        let Config { server, tun, .. } = config;
+    pub(super) fn new(config: Config, outside: Outside, clock: Clock) -> Result<Self, StartError> {
+        let Config { server, tun, .. } = &config;
         let budget = Budget::divide(tun.memory_limit, server.pool.max_sessions, tun.eager);
         let account = Arc::new(budget.account());
-        let workshop = Workshop { protect, guard: Guard::default(), budget, account, clock };
+        let datagrams = Arc::new(Account::new(budget.datagrams));
+        let workshop = Workshop { outside, guard: Guard::default(), budget, account, datagrams, clock };
         let netstack = netstack::Options {
             memory_bytes: budget.netstack,
             flow_bytes: budget.flow_bytes(),
             eager: tun.eager,
             max_flows: budget.max_flows,
             max_half_open: budget.max_half_open(),
-            deny: literal_address(&server).into_iter().collect(),
+            max_udp_flows: budget.max_udp_flows(None),
+            datagrams: Arc::clone(&workshop.datagrams),
+            reassembly_bytes: budget.reassembly,
+            networks: tun.addresses.iter().map(|a| (a.address(), a.prefix_len())).collect(),
+            deny: literal_address(server).into_iter().collect(),
         };
-        let (dialer, client) = workshop.client(server).map_err(StartError::Tls)?;
-        Ok(Self { dialer, client, netstack, mtu: tun.mtu.get(), workshop })
+        let (dialer, client) = workshop.client(server.clone()).map_err(StartError::Tls)?;
+        let resolver = workshop.resolver(&config).map_err(StartError::Tls)?;
+        Ok(Self { config, dialer, client, resolver, netstack, workshop })
     }
 
     /// What a reload makes another client with.
@@ -146,9 +200,9 @@ impl Parts {
         stop: Arc<Notify>,
     ) {
         let shown = LastWord(shown);
-        let Self { dialer, client, netstack: options, mtu, workshop } = self;
+        let Self { config, dialer, client, resolver, netstack: options, workshop } = self;
         let clock = workshop.clock;
-        let device = match open_device(tun, mtu) {
+        let device = match open_device(tun, config.tun.mtu.get()) {
             Ok(device) => device,
             Err(error) => {
                 let _caller_gave_up = ready.send(Err(error));
@@ -156,6 +210,8 @@ impl Parts {
             }
         };
         let client = Client::new(dialer, client);
+        let resolver = Resolver::new(resolver, client.clone(), clock, entropy::generator());
+        let routes = Arc::new(Routes::new(&config, resolver));
         let relays = Arc::new(Tasks::new());
         let flows = Registry::new(clock);
         let handler = Relays {
@@ -163,6 +219,8 @@ impl Parts {
             eager: options.eager,
             tasks: Arc::clone(&relays),
             registry: Arc::clone(&flows),
+            routes: Arc::clone(&routes),
+            datagrams: Arc::clone(&workshop.datagrams),
             clock,
         };
         let netstack =
@@ -171,8 +229,15 @@ impl Parts {
         if let Some(control) = &control {
             workshop.guard.get_or_init(|| control.clone());
         }
-        let running =
-            Running { client: client.clone(), netstack: control.clone(), flows: Arc::clone(&flows) };
+        let door = Door::default();
+        let _open = door.open(&relays);
+        let running = Running {
+            client: client.clone(),
+            netstack: control.clone(),
+            flows: Arc::clone(&flows),
+            door: door.clone(),
+            routes: Arc::clone(&routes),
+        };
         if ready.send(Ok(running)).is_err() {
             return;
         }
@@ -189,9 +254,10 @@ impl Parts {
                 Ok(()) => "the TUN was closed".to_owned(),
                 Err(error) => chain(&error),
             }),
-            () = conduct(&told, &workshop, &client, control.as_ref(), &shown.0) => None,
+            () = conduct(&told, &workshop, &client, &routes, control.as_ref(), &shown.0) => None,
         };
         shown.0.send_replace(State::Stopping);
+        door.close();
         flows.close_all();
         if failure.is_none()
             && let Some(control) = control
@@ -200,6 +266,7 @@ impl Parts {
             let _gone_all_the_same = packets.await;
         }
         relays.cancel_all();
+        routes.resolver.stop().await;
         client.stop().await;
         relays.join().await;
         shown.0.send_replace(match failure {

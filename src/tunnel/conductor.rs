@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::assemble::Workshop;
+use super::flows::Routes;
 use super::inputs::{Inputs, Path, PathEvent};
 use super::state::{Reducer, State};
 use crate::budget::Pressure;
@@ -70,6 +71,7 @@ pub(super) async fn conduct(
     told: &Told,
     workshop: &Workshop,
     client: &Client<Dialer>,
+    routes: &Routes,
     netstack: Option<&netstack::Control>,
     shown: &watch::Sender<State>,
 ) {
@@ -77,6 +79,7 @@ pub(super) async fn conduct(
     let mut status = client.status();
     let mut reducer = Reducer::default();
     let mut pressure = Pressure::Normal;
+    let mut max_streams = None;
     let mut known = Conditions::default();
     let mut alarm = Alarm::default();
     loop {
@@ -90,6 +93,7 @@ pub(super) async fn conduct(
             Some(PathEvent::Changed(path)) => {
                 tracing::debug!("the network has changed");
                 client.handle_path_change(&path.id);
+                routes.resolver.handle_path_change();
             }
             Some(PathEvent::Availability) if conditions.is_online => tracing::debug!("the network is back"),
             Some(PathEvent::Availability) => tracing::debug!("no network"),
@@ -103,6 +107,10 @@ pub(super) async fn conduct(
         }
         if std::mem::replace(&mut pressure, asked) != asked {
             workshop.account.set_pressure(asked);
+            if asked != Pressure::Normal {
+                routes.resolver.clear();
+            }
+            workshop.datagrams.set_pressure(asked);
             if let Some(netstack) = netstack {
                 netstack.set_pressure(asked);
             }
@@ -110,6 +118,7 @@ pub(super) async fn conduct(
         let successor = lock(&told.server).take();
         if let Some(Successor { dialer, options, is_there }) = successor {
             client.replace(dialer, options, conditions).await;
+            routes.handle_new_server();
             if let Some(path) = lock(&told.inputs).path() {
                 client.name_path(&path.id);
             }
@@ -118,6 +127,11 @@ pub(super) async fn conduct(
         }
 
         let snapshot = status.borrow_and_update().clone();
+        if std::mem::replace(&mut max_streams, snapshot.max_streams) != snapshot.max_streams
+            && let Some(netstack) = netstack
+        {
+            netstack.set_max_udp_flows(workshop.budget.max_udp_flows(max_streams));
+        }
         let (state, state_due) = reducer.reduce(&snapshot, conditions.power, conditions.is_online, now);
         shown.send_if_modified(|shown| {
             let is_news = *shown != state;

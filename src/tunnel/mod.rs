@@ -3,7 +3,8 @@
 //! ```text
 //! Tunnel ─ start, stop, stats ─► thread: one runtime
 //!                                 ├─ netstack: packets ◄─► flows
-//!                                 ├─ a relay for each flow
+//!                                 ├─ a relay for each flow, TCP or UDP
+//!                                 ├─ dns: the apps' queries
 //!                                 ├─ conductor: network, power, memory in; the state out
 //!                                 └─ client: a driver for each session, the pool's timer
 //! ```
@@ -15,19 +16,24 @@ mod inputs;
 mod state;
 
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch};
 
+use crate::budget::Held;
 use crate::client::{Client, ClientStats, OpenError, SessionInfo, Stream};
 use crate::clock::Clock;
-use crate::config::{Config, Server};
+use crate::config::{Config, Server, TunOptions};
+use crate::dns::DnsStats;
 use crate::netstack;
+use crate::proto::session::StreamError;
 use crate::proto::target::Target;
+use crate::relay::udp::Association;
 use crate::task::RuntimeThread;
-use crate::transport::{Dialer, Protect, TlsConfigError};
+use crate::transport::{Dialer, Outside, TlsConfigError};
 use crate::tun::Device;
 
 use self::assemble::Workshop;
@@ -36,7 +42,9 @@ use self::conductor::{Successor, Told};
 pub use crate::budget::{MemoryStats, Pressure};
 pub use crate::client::Latency;
 pub use crate::proto::pool::Power;
-pub use flows::{Connected, Connection, ConnectionId, ConnectionKind, ConnectionPhase, FlowStats};
+pub use flows::{
+    ConnectStreamError, Connected, Connection, ConnectionId, ConnectionKind, ConnectionPhase, FlowStats,
+};
 pub use inputs::Path;
 pub use state::{State, Why};
 
@@ -89,10 +97,12 @@ pub enum ReloadError {
 pub struct Stats {
     /// Sessions and streams.
     pub client: ClientStats,
-    /// Packets and TCP.
+    /// Packets, TCP, UDP and ICMP.
     pub netstack: netstack::Counters,
     /// Flows and their relays.
     pub flows: FlowStats,
+    /// The apps' queries.
+    pub dns: DnsStats,
     /// What is held of the memory that `tun.memory_limit` allows.
     pub memory: MemoryStats,
 }
@@ -115,6 +125,10 @@ struct Running {
     client: Client<Dialer>,
     netstack: Option<netstack::Control>,
     flows: Arc<flows::Registry>,
+    /// The way in for sockets.
+    door: flows::Door,
+    /// What becomes of what apps open.
+    routes: Arc<flows::Routes>,
 }
 
 impl Tunnel {
@@ -122,9 +136,9 @@ impl Tunnel {
     ///
     /// # Errors
     /// See [`StartError`]; the TUN is closed then.
-    pub async fn start(config: Config, tun: Tun, protect: Arc<dyn Protect>) -> Result<Self, StartError> {
+    pub async fn start(config: Config, tun: Tun, outside: impl Into<Outside>) -> Result<Self, StartError> {
         let clock = Clock::Boot;
-        let parts = assemble::Parts::new(config.clone(), protect, clock)?;
+        let parts = assemble::Parts::new(config.clone(), outside.into(), clock)?;
         let (workshop, told) = (parts.workshop(), Told::new(clock));
         let (ready, started) = oneshot::channel();
         let (shown, state) = watch::channel(State::Starting);
@@ -156,9 +170,13 @@ impl Tunnel {
         if self.state.has_changed().is_err() {
             return Err(ReloadError::Stopped);
         }
-        if config.tun != current.tun {
+        let block_quic = config.tun.block_quic; // a rule, not a property of the TUN
+        if config.tun != (TunOptions { block_quic, ..current.tun.clone() }) {
             return Err(ReloadError::Tun);
         }
+        let is_same_resolver = config.dns == current.dns && config.server.host == current.server.host;
+        let resolver = if is_same_resolver { None } else { Some(self.workshop.resolver(&config)) };
+        let resolver = resolver.transpose().map_err(ReloadError::Tls)?;
         let is_same_server = {
             let (old, new) = (&current.server, &config.server);
             *new == Server { pool: new.pool.clone(), tag: new.tag.clone(), ..old.clone() }
@@ -175,6 +193,10 @@ impl Tunnel {
                 () = self.ended() => return Err(ReloadError::Stopped),
             }
         }
+        if let Some(settings) = resolver {
+            self.running.routes.resolver.set(settings);
+        }
+        self.running.routes.set(&config);
         *current = config;
         Ok(())
     }
@@ -219,12 +241,12 @@ impl Tunnel {
         self.running.client.test_latency(target).await
     }
 
-    /// Opens a stream of the caller's own through the tunnel.
+    /// Opens a stream of the caller's own through the tunnel. For a fake address, it is to its name.
     ///
     /// # Errors
-    /// See [`Client::open`].
+    /// See [`Client::open`]. [`StreamError::Refused`] for a fake address whose name is forgotten.
     pub async fn open(&self, target: &Target, first: &[u8]) -> Result<Stream, OpenError> {
-        self.running.client.open(target, first).await
+        self.running.client.open(&self.named(target.clone())?, first).await
     }
 
     /// Opens a stream for a socket of the caller's own, which is a flow like those of the TUN: counted, and
@@ -233,7 +255,44 @@ impl Tunnel {
     /// # Errors
     /// As [`open`](Self::open); [`OpenError::Stopped`] also when the connection was closed meanwhile.
     pub async fn connect(&self, target: Target) -> Result<Connected, OpenError> {
+        let target = self.named(target)?;
         Connected::open(&self.running.flows, &self.running.client, target).await
+    }
+
+    fn named(&self, target: Target) -> Result<Target, OpenError> {
+        let forgotten = || StreamError::Refused("the address stood for a name that is forgotten".into());
+        self.running.routes.named(target).ok_or_else(|| OpenError::Stream(forgotten()))
+    }
+
+    /// Relays a connected socket of the caller's own, TCP or AF_UNIX, like a flow of the TUN: at once, on the
+    /// tunnel's thread, and by the same rules (port 53 of any address is answered here). It is listed and counted, and may be closed by its number. The socket is taken over in
+    /// every case; a failure resets it, or closes it when it is not of TCP.
+    ///
+    /// # Errors
+    /// See [`ConnectStreamError`]. That the server does not open the stream is seen at the socket.
+    pub fn connect_stream(
+        &self,
+        socket: OwnedFd,
+        destination: Target,
+    ) -> Result<ConnectionId, ConnectStreamError> {
+        let Running { client, flows, door, routes, .. } = &self.running;
+        door.connect(flows, client, routes, socket, destination)
+    }
+
+    /// Relays datagrams of the caller's own to their end, as one endpoint towards the server: listed and counted
+    /// like a flow, but its fake addresses are not known here. `first_hint` is where they go, as far as that is known; without it the unspecified address is
+    /// shown. With a server that only does
+    /// [one destination a stream](crate::relay::udp::Style::is_connect_only), it is that of each stream's first
+    /// datagram, and what goes elsewhere is dropped.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the association.
+    pub async fn associate(&self, association: impl Association, first_hint: Option<Target>) {
+        let Running { client, flows, routes, .. } = &self.running;
+        let unknown = || Target::from(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+        let destination = first_hint.unwrap_or_else(unknown);
+        let datagrams = &self.workshop.datagrams;
+        flows::associate(flows, client, routes, datagrams, association, destination).await;
     }
 
     /// The flows that live now, oldest first.
@@ -248,14 +307,22 @@ impl Tunnel {
 
     /// What was counted so far.
     pub fn stats(&self) -> Stats {
-        let Running { client, netstack, flows } = &self.running;
+        let Running { client, netstack, flows, routes, .. } = &self.running;
+        let packets = netstack.as_ref().map(netstack::Control::counters).unwrap_or_default();
+        let dns = routes.resolver.stats();
         Stats {
             client: client.stats(),
-            netstack: netstack.as_ref().map(netstack::Control::counters).unwrap_or_default(),
+            netstack: packets,
             flows: flows.stats(),
+            dns,
             memory: {
-                let held = netstack.as_ref().map(netstack::Control::memory_held).unwrap_or_default();
-                self.workshop.budget.stats(&self.workshop.account, held)
+                let Workshop { budget, account, datagrams, .. } = &self.workshop;
+                let held = Held {
+                    netstack: netstack.as_ref().map(netstack::Control::memory_held).unwrap_or_default(),
+                    reassembly: usize::try_from(packets.reassembly_bytes).unwrap_or(usize::MAX),
+                    dns: dns.desk.held_bytes,
+                };
+                budget.stats(account, datagrams, held)
             },
         }
     }

@@ -18,6 +18,12 @@ pub(crate) fn set_interface_mtu(name: &str, mtu: u16) -> io::Result<()> {
     request.attribute(libc::IFLA_MTU, &u32::from(mtu).to_ne_bytes()).send()
 }
 
+/// Sets how many packets wait for whoever reads interface `name`, before the kernel drops them.
+pub(crate) fn set_interface_queue(name: &str, packets: u32) -> io::Result<()> {
+    let request = Request::set(libc::RTM_NEWLINK, &link_header(index(name)?, 0, 0));
+    request.attribute(libc::IFLA_TXQLEN, &packets.to_ne_bytes()).send()
+}
+
 /// Starts or stops the traffic of interface `name`.
 pub(crate) fn set_interface_up(name: &str, up: bool) -> io::Result<()> {
     let flags = if up { IFF_UP } else { 0 };

@@ -1,10 +1,14 @@
 //! A relay for every flow, and what may be known of them while they live.
 
 mod counters;
+mod datagrams;
 mod registry;
+mod routes;
+mod socket;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -12,19 +16,26 @@ use tokio::net::TcpStream;
 use tracing::debug_span;
 
 use self::counters::Outcome;
+use self::datagrams::Carried;
 use self::registry::{Entry, Place};
+use self::routes::Route;
+use crate::budget::Account;
 use crate::client::{Client, OpenError, Stream};
 use crate::clock::Clock;
-use crate::netstack::{Handler, TcpFlow};
+use crate::netstack::{Fate, Handler, Reply, TcpFlow, UdpFlow};
 use crate::proto::target::Target;
 use crate::relay::socket::Socket;
 use crate::relay::tcp::{self, End};
+use crate::relay::udp::{self, Association, Mode};
 use crate::task::Tasks;
 use crate::transport::Dialer;
 
 pub use counters::FlowStats;
 pub(super) use registry::Registry;
 pub use registry::{Connection, ConnectionId, ConnectionKind, ConnectionPhase};
+pub(super) use routes::Routes;
+pub use socket::ConnectStreamError;
+pub(super) use socket::Door;
 
 /// Hands every new flow of the netstack to a relay of its own.
 pub(super) struct Relays {
@@ -33,18 +44,59 @@ pub(super) struct Relays {
     pub(super) eager: bool,
     pub(super) tasks: Arc<Tasks>,
     pub(super) registry: Arc<Registry>,
+    pub(super) routes: Arc<Routes>,
+    /// What datagrams hold on their way.
+    pub(super) datagrams: Arc<Account>,
     pub(super) clock: Clock,
 }
 
 impl Handler for Relays {
     fn handle_tcp(&mut self, flow: TcpFlow) {
-        let place = self.registry.enter(ConnectionKind::Tcp, Target::from(flow.destination()));
+        let target = match self.routes.tcp(flow.destination()) {
+            Route::Carry(target) => target,
+            Route::Resolve => {
+                let resolver = self.routes.resolver.clone();
+                let flow = flow.accept();
+                return self.tasks.spawn("dns client", async move { resolver.serve_stream(flow).await });
+            }
+            Route::Refuse => return flow.refuse(),
+        };
+        let place = self.registry.enter(ConnectionKind::Tcp, target);
         let (client, eager, clock) = (self.client.clone(), self.eager, self.clock);
         let span = debug_span!(parent: None, "relay", connection = place.id.0);
         self.tasks.spawn_in(span, "relay", async move {
             let entry = Arc::clone(&place.entry);
             serve(place, pin!(relay(flow, &entry, &client, eager, clock))).await;
         });
+    }
+
+    fn judge_udp(&mut self, destination: SocketAddr) -> Fate {
+        self.routes.udp(destination)
+    }
+
+    fn handle_udp(&mut self, flow: UdpFlow) {
+        let Some(target) = self.routes.target(flow.destination()) else { return flow.refuse() };
+        let mode = match self.routes.udp(flow.destination()) {
+            Fate::CarryAlone => Mode::Connect(target.clone()),
+            Fate::Carry | Fate::Answer | Fate::Refuse => Mode::Packet,
+        };
+        let place = self.registry.enter(ConnectionKind::Udp, target);
+        let (client, style, datagrams, clock) =
+            (self.client.clone(), self.routes.style(), Arc::clone(&self.datagrams), self.clock);
+        let span = debug_span!(parent: None, "relay", connection = place.id.0);
+        self.tasks.spawn_in(span, "relay", async move {
+            let entry = Arc::clone(&place.entry);
+            let progress = &entry.progress;
+            let relay = async {
+                // The flow's next datagram is a new one's first.
+                udp::serve(Carried(flow), mode, &client, &style, &datagrams, clock, progress).await.end
+            };
+            serve(place, pin!(relay)).await;
+        });
+    }
+
+    fn handle_query(&mut self, query: &[u8], reply: Reply) {
+        self.routes.resolver.handle_datagram(query, |answer| reply.send(answer));
     }
 }
 
@@ -62,6 +114,33 @@ async fn relay(
     }
     let stream = client.open(target, &[]).await?; // dropping the flow refuses it
     Ok(tcp::join(flow.accept(), stream, target, client, clock, progress).await)
+}
+
+/// Relays an association of the caller's own to its end, over as many streams as the server makes of it: its
+/// client has no cause to begin another when a stream was closed because it was idle, or the network has changed.
+pub(super) async fn associate(
+    registry: &Arc<Registry>,
+    client: &Client<Dialer>,
+    routes: &Routes,
+    datagrams: &Arc<Account>,
+    association: impl Association,
+    destination: Target,
+) {
+    let place = registry.enter(ConnectionKind::Association, destination);
+    let entry = Arc::clone(&place.entry);
+    let clock = place.clock();
+    let relay = async {
+        let (mut association, progress) = (association, &entry.progress);
+        loop {
+            let style = routes.style(); // of the server of now
+            let served =
+                udp::serve(association, Mode::Packet, client, &style, datagrams, clock, progress).await;
+            let Some(again) = served.association else { return served.end };
+            tracing::debug!(end = ?served.end, "an association waits for its next datagram");
+            association = again;
+        }
+    };
+    serve(place, pin!(relay)).await;
 }
 
 /// Relays a flow to its end, or until it is closed from outside: that drops the relay, and so resets the app's

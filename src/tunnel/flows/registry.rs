@@ -23,8 +23,13 @@ pub struct ConnectionId(pub u64);
 pub enum ConnectionKind {
     /// A TCP connection out of the TUN's packets.
     Tcp,
-    /// A socket that was handed to [`Connected::relay`](super::Connected::relay).
+    /// What an app's UDP socket sends through the TUN. Its destination is that of the first datagram.
+    Udp,
+    /// A socket that was handed to [`Connected::relay`](super::Connected::relay), or to
+    /// [`Tunnel::connect_stream`](crate::tunnel::Tunnel::connect_stream).
     Socket,
+    /// Datagrams that were handed to [`Tunnel::associate`](crate::tunnel::Tunnel::associate).
+    Association,
 }
 
 /// How far a flow has come.
