@@ -5,6 +5,7 @@
 mod bench;
 mod check;
 mod demo;
+mod names;
 mod run;
 mod serve;
 mod socks;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anytls_mobile::config::{Config, Host, Parsed};
-use anytls_mobile::transport::{BindToDevice, Mark, Protect, ProtectError};
+use anytls_mobile::transport::{BindToDevice, Mark, Outside, Protect, ProtectError};
 use anytls_mobile::tun::{self, TunOptions};
 use anytls_mobile::tunnel::{Path, Stats, Tun, Tunnel};
 use anytls_mobile::uplink::{UplinkOptions, Uplinks};
@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::names::ProtectedResolver;
 use crate::{Failure, check, log_to_stderr, runtime, socks};
 
 /// How often the line of stats is renewed on a terminal.
@@ -76,9 +77,15 @@ async fn serve(
         Some(address) => Some(TcpListener::bind(address).await.map_err(|e| format!("{address}: {e}"))?),
         None => None,
     };
-    let outside =
-        Outside { mark: uplink.mark.map(Mark), interface: uplink.interface.clone().map(BindToDevice) };
-    let tunnel = Arc::new(Tunnel::start(config, tun, Arc::new(outside)).await?);
+    let beside =
+        Beside { mark: uplink.mark.map(Mark), interface: uplink.interface.clone().map(BindToDevice) };
+    let is_split = beside.mark.is_some() || beside.interface.is_some();
+    let protect = Arc::new(beside);
+    let mut outside = Outside::from(Arc::clone(&protect));
+    if is_split {
+        outside.resolve = Arc::new(ProtectedResolver::new(protect)); // the system's lookups may enter the TUN
+    }
+    let tunnel = Arc::new(Tunnel::start(config, tun, outside).await?);
     if let Some(listener) = &listener {
         tracing::info!(address = %listener.local_addr()?, "SOCKS5 is listening");
     }
@@ -121,12 +128,12 @@ fn open_tun(arguments: &Arguments, config: &Config) -> Result<(Tun, Option<Strin
 }
 
 /// Keeps the tunnel's own sockets out of its TUN, in the ways asked for.
-struct Outside {
+struct Beside {
     mark: Option<Mark>,
     interface: Option<BindToDevice>,
 }
 
-impl Protect for Outside {
+impl Protect for Beside {
     fn protect(&self, socket: BorrowedFd<'_>) -> Result<(), ProtectError> {
         self.mark.map_or(Ok(()), |mark| mark.protect(socket))?;
         self.interface.as_ref().map_or(Ok(()), |interface| interface.protect(socket))
@@ -176,15 +183,17 @@ fn line(now: &Stats, before: &Stats) -> String {
         let bits = now.saturating_sub(before) * 8 / seconds;
         format!("{}.{} Mbit/s", bits / 1_000_000, bits / 100_000 % 10)
     };
-    let (client, was) = (&now.client, &before.client);
+    let (client, was, dns) = (&now.client, &before.client, &now.dns.desk);
+    let median = dns.resolve_times.median().unwrap_or_default().as_millis();
     format!(
-        "up {}  down {}  sessions {} active, {} idle, {} dialled  streams reused {}",
+        "up {}  down {}  sessions {} active, {} idle, {} dialled  streams reused {}  queries {}, median {median} ms",
         rate(client.sent_bytes, was.sent_bytes),
         rate(client.received_bytes, was.received_bytes),
         client.active,
         client.idle,
         client.dialed,
         client.reused,
+        dns.udp_queries + dns.tcp_queries,
     )
 }
 

@@ -1,5 +1,7 @@
 //! A SOCKS5 front: the tunnel without a TUN.
 
+mod udp;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -8,6 +10,7 @@ use anytls_mobile::proto::session::StreamError;
 use anytls_mobile::proto::target::{Host, Target};
 use anytls_mobile::tunnel::Tunnel;
 use fast_socks5::server::Socks5ServerProtocol;
+use fast_socks5::server::states::CommandRead;
 use fast_socks5::util::target_addr::TargetAddr;
 use fast_socks5::{ReplyError, Socks5Command};
 use tokio::net::{TcpListener, TcpStream};
@@ -30,7 +33,7 @@ pub(crate) async fn serve(listener: TcpListener, tunnel: Arc<Tunnel>) {
                 Ok((socket, _)) => {
                     let tunnel = Arc::clone(&tunnel);
                     connections.spawn(async move {
-                        if let Err(error) = connect(socket, &tunnel).await {
+                        if let Err(error) = serve_one(socket, &tunnel).await {
                             tracing::debug!(%error, "SOCKS connection failed");
                         }
                     });
@@ -46,14 +49,34 @@ pub(crate) async fn serve(listener: TcpListener, tunnel: Arc<Tunnel>) {
     }
 }
 
-async fn connect(socket: TcpStream, tunnel: &Tunnel) -> Result<(), Failure> {
+async fn serve_one(socket: TcpStream, tunnel: &Tunnel) -> Result<(), Failure> {
     socket.set_nodelay(true)?;
+    let (here, client) = (socket.local_addr()?, socket.peer_addr()?);
     let (request, command, address) =
         Socks5ServerProtocol::accept_no_auth(socket).await?.read_command().await?;
-    if command != Socks5Command::TCPConnect {
-        return Ok(request.reply_error(&ReplyError::CommandNotSupported).await?);
+    match command {
+        Socks5Command::TCPConnect => connect(request, tunnel, &address).await,
+        Socks5Command::UDPAssociate => match udp::Association::bind(here.ip(), client.ip(), &address).await {
+            Ok(association) => {
+                let control = request.reply_success(association.address()?).await?;
+                tunnel.associate(association.under(control), None).await;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::debug!(%error, "no socket for SOCKS datagrams");
+                Ok(request.reply_error(&ReplyError::GeneralFailure).await?)
+            }
+        },
+        Socks5Command::TCPBind => Ok(request.reply_error(&ReplyError::CommandNotSupported).await?),
     }
-    let target = match &address {
+}
+
+async fn connect(
+    request: Socks5ServerProtocol<TcpStream, CommandRead>,
+    tunnel: &Tunnel,
+    address: &TargetAddr,
+) -> Result<(), Failure> {
+    let target = match address {
         TargetAddr::Ip(address) => Target::from(*address),
         TargetAddr::Domain(name, port) => Target { host: Host::Name(name.parse()?), port: *port },
     };
