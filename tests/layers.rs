@@ -16,10 +16,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("platform", &[]),
     ("tun", &["clock", "platform", "proto"]),
     ("config", &["budget", "proto"]),
-    ("transport", &["budget", "clock", "platform", "proto"]),
+    ("transport", &["budget", "clock", "entropy", "platform", "proto"]),
     ("client", &["budget", "clock", "entropy", "proto", "stats", "task", "transport"]),
     ("netstack", &["budget", "clock", "platform", "proto", "stats", "tun"]),
     ("relay", &["budget", "client", "clock", "netstack", "proto", "transport"]),
+    ("dns", &["budget", "client", "clock", "proto", "relay", "stats", "task", "transport"]),
     (
         "tunnel",
         &[
@@ -27,6 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "client",
             "clock",
             "config",
+            "dns",
             "entropy",
             "error",
             "netstack",

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use anytls_mobile::tun::{self, TunOptions};
 use anytls_mobile::uplink::{UplinkOptions, Uplinks};
-use serde_json::{Value, json};
-use support::lab::{Lab, PASSWORD, SERVER, TARGETS, TUN};
-use support::netns::{Netns, Process, output, wait_until};
+use serde_json::Value;
+use support::lab::{Lab, SERVER, TARGETS, TUN};
+use support::netns::{Netns, output, wait_until};
+use support::servers::{self, Server};
 use support::uplinks::{SERVER_ADDRESSES, TwoUplinks, UP0, UP1};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -314,14 +315,10 @@ fn a_black_hole_swallows_packets_and_tells_nobody() {
     });
 }
 
-/// The program's own server, for a client that believes any certificate.
-fn start_server(lab: &Lab) -> (Process, Value) {
-    let mut command = lab.internet.command(env!("CARGO_BIN_EXE_anytls-mobile"));
-    command.args(["serve", "--listen", SERVER, "--password", PASSWORD]);
-    let mut server = lab.internet.spawn(command);
-    server.wait_until_logged("listening");
-    let mut config = lab.config(None, 1500);
-    config["server"]["tls"]["insecure"] = json!(true);
+/// The program's own server, and a config for it.
+fn start_server(lab: &Lab) -> (Server, Value) {
+    let server = lab.start_server(servers::embedded).unwrap();
+    let config = lab.config(Some(&server), 1500);
     (server, config)
 }
 

@@ -31,7 +31,7 @@ pub const TARGETS: [&str; 2] = ["203.0.113.9", "[2001:db8::9]"];
 pub const PASSWORD: &str = "correct horse battery staple";
 pub const TUN: &str = "at0";
 
-type Start = fn(&Netns, SocketAddr, &str, Option<&str>) -> Option<Server>;
+pub type Start = fn(&Netns, SocketAddr, &str, Option<&str>) -> Option<Server>;
 
 /// The servers that we did not write.
 pub const SERVERS: [(&str, Start); 2] =
@@ -63,7 +63,7 @@ impl Lab {
         Self { client, internet, target, folder: TempDir::new().unwrap() }
     }
 
-    /// One of [`SERVERS`] at [`SERVER`]; `None` when it is not installed.
+    /// One of [`SERVERS`], or [`servers::embedded`], at [`SERVER`]; `None` when it is not installed.
     pub fn start_server(&self, start: Start) -> Option<Server> {
         start(&self.internet, SERVER.parse().unwrap(), PASSWORD, None)
     }
@@ -126,9 +126,15 @@ impl Lab {
         tunnel
     }
 
+    /// Leads more addresses into the TUN, which must be there.
+    pub fn route_into_tun(&self, prefixes: &[&str]) {
+        for prefix in prefixes {
+            self.client.ip(&format!("route add {prefix} dev {TUN}"));
+        }
+    }
+
     fn route_targets(&self) {
-        self.client.ip(&format!("route add 203.0.113.0/24 dev {TUN}"));
-        self.client.ip(&format!("route add 2001:db8::/64 dev {TUN}"));
+        self.route_into_tun(&["203.0.113.0/24", "2001:db8::/64"]);
     }
 
     /// A curl behind the TUN, which leaves nothing on disk.

@@ -107,6 +107,13 @@ impl Netns {
             .unwrap();
     }
 
+    /// Whom programs started inside from now on ask for names: a line of `/etc/resolv.conf`.
+    pub fn set_resolver(&self, address: &str) {
+        let name = self.0.as_ref().expect("the machine's own /etc/resolv.conf is not a test's to write");
+        fs::create_dir_all(name.config()).unwrap();
+        fs::write(name.config().join("resolv.conf"), format!("nameserver {address}\n")).unwrap();
+    }
+
     /// Starts a command made by [`Netns::command`]; what it prints is kept for [`Process::log`].
     pub fn spawn(&self, mut command: Command) -> Process {
         let log = NamedTempFile::new().unwrap();
@@ -179,6 +186,14 @@ impl Process {
     pub fn signal(&self, name: &str) {
         let script = r#"kill -s "$0" "$1""#;
         output(Command::new("sh").args(["-c", script, name, &self.child.id().to_string()]));
+    }
+
+    /// How many bytes of memory it holds now.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kib.unwrap_or_else(|| panic!("no VmRSS: {status}")) * 1024
     }
 
     /// Waits until it has ended, and tells how.
@@ -259,6 +274,16 @@ pub fn available() -> bool {
             false
         }
     }
+}
+
+/// Whether this machine has a program; prints a SKIP line when it does not.
+pub fn installed(program: &str) -> bool {
+    let found =
+        Command::new("sh").args(["-c", r#"command -v "$0""#, program]).output().unwrap().status.success();
+    if !found {
+        skip(&format!("there is no {program}"));
+    }
+    found
 }
 
 /// Says that the calling test does nothing, past the test runner, which would hide it.

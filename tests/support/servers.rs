@@ -1,4 +1,4 @@
-//! Real AnyTLS servers of two independent implementations, as `scripts/test` provides them.
+//! Real AnyTLS servers: two independent implementations, as `scripts/test` provides them, and the program's own.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,22 @@ pub fn anytls_rs(
     Some(started(netns.spawn(command), listen, folder, false))
 }
 
+/// The program's own server, `anytls-mobile serve`; it has one padding scheme.
+pub fn embedded(
+    netns: &Netns,
+    listen: SocketAddr,
+    password: &str,
+    padding_scheme: Option<&str>,
+) -> Option<Server> {
+    assert_eq!(padding_scheme, None);
+    let folder = certified_folder(listen);
+    let mut command = netns.command(env!("CARGO_BIN_EXE_anytls-mobile"));
+    command.args(["serve", "--password", password, "--listen"]).arg(listen.to_string());
+    command.arg("--cert").arg(folder.path().join("certificate.pem"));
+    command.arg("--key").arg(folder.path().join("key.pem"));
+    Some(started(netns.spawn(command), listen, folder, true))
+}
+
 fn started(mut process: Process, address: SocketAddr, folder: TempDir, makes_clients_wait: bool) -> Server {
     process.wait_until_listening(address.port());
     Server { process, address, makes_clients_wait, folder }
@@ -103,8 +119,12 @@ fn program(variable: &str) -> Option<PathBuf> {
 }
 
 fn certified_folder(listen: SocketAddr) -> TempDir {
+    certified_folder_for(vec![SERVER_NAME.to_owned(), listen.ip().to_string()])
+}
+
+/// A folder with a self-signed `certificate.pem` for these names and addresses, and its `key.pem`.
+pub fn certified_folder_for(names: Vec<String>) -> TempDir {
     let folder = TempDir::new().unwrap();
-    let names = vec![SERVER_NAME.to_owned(), listen.ip().to_string()];
     let certified = rcgen::generate_simple_self_signed(names).unwrap();
     write(folder.path(), "certificate.pem", &certified.cert.pem());
     write(folder.path(), "key.pem", &certified.signing_key.serialize_pem());

@@ -150,7 +150,8 @@ impl TwoUplinks {
     }
 
     /// Runs a command of nft on the internet's side.
-    fn nft(&self, command: &str) -> String {
+    /// Changes the packet filter of the internet.
+    pub fn nft(&self, command: &str) -> String {
         output(self.internet.command("nft").arg(command))
     }
 }
