@@ -1,7 +1,6 @@
 #![no_main]
 
-#[path = "../entry.rs"]
-#[allow(dead_code)] // the entries of the other targets
+#[path = "../entry/mod.rs"]
 mod entry;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| entry::auth(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| entry::wire::auth(data));

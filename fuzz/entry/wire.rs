@@ -1,4 +1,4 @@
-//! What must hold for any bytes: the bodies of the fuzz targets, and of the test that replays their corpus.
+//! What comes over the wire, from a server or a client.
 
 use std::borrow::Cow;
 
@@ -8,6 +8,7 @@ use anytls_mobile::proto::frame::{Decoder, Item, MAX_RECORD_BYTES};
 use anytls_mobile::proto::padding::Scheme;
 use anytls_mobile::proto::settings::{ClientSettings, ServerSettings};
 use anytls_mobile::proto::target::{Host, MAX_TARGET_BYTES, Numbering, Target};
+use anytls_mobile::proto::uot;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -141,4 +142,38 @@ fn authenticate(bytes: &[u8], piece: usize) -> (Option<Verdict>, usize) {
         assert!(input.is_empty());
     }
     (None, 0)
+}
+
+/// Datagrams are the same however the input is cut, and whether they are taken at once. The first byte says where
+/// it is cut, and the mode.
+pub fn datagrams(data: &[u8]) {
+    let Some((how, bytes)) = data.split_first() else { return };
+    let mode = if how % 2 == 0 { uot::Mode::Packet } else { uot::Mode::Connect };
+    let whole = decode_datagrams(mode, bytes, bytes.len().max(1), false);
+    let cut = decode_datagrams(mode, bytes, usize::from(how / 2).max(1), true);
+    assert_eq!(whole, cut);
+}
+
+type Owned = (Option<Target>, Vec<u8>);
+
+/// What was read, and whether all of it made sense. Refused is each datagram once, if at all.
+fn decode_datagrams(mode: uot::Mode, bytes: &[u8], piece: usize, refuses: bool) -> (Vec<Owned>, bool) {
+    let (mut decoder, mut all, mut was_refused) = (uot::Decoder::new(mode), Vec::new(), false);
+    let mut deliver = |datagram: uot::Datagram<'_>| {
+        was_refused = refuses && !was_refused;
+        if !was_refused {
+            all.push((datagram.source, datagram.payload.to_vec()));
+        }
+        !was_refused
+    };
+    for mut input in bytes.chunks(piece) {
+        while !input.is_empty() {
+            match decoder.decode(input, &mut deliver) {
+                Ok(used) => input = &input[used..],
+                Err(_) => return (all, false),
+            }
+        }
+    }
+    let sense = decoder.decode(&[], &mut deliver).is_ok(); // one that was refused at the end
+    (all, sense)
 }
