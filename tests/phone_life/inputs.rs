@@ -104,6 +104,7 @@ async fn in_doze_nothing_is_sent_and_the_first_beats_after_it_come_together() {
     tunnel.set_power(Power::Doze);
     until_state(&tunnel, "paused", |state| *state == State::Paused).await;
     until("beats are answered", || stats(&tunnel).beats_sent == stats(&tunnel).beats_answered).await;
+    until("all was read", || seen(&server).iter().all(|(bytes, ..)| *bytes > 0)).await;
     let (before, bursts) = (seen(&server), stats(&tunnel).bursts);
     sleep(Duration::from_millis(2_200)).await; // two intervals, which are what is measured
     assert_eq!((seen(&server), stats(&tunnel).bursts), (before, bursts));
