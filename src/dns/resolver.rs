@@ -336,17 +336,22 @@ impl Shared {
 async fn drive<O: Open>(shared: Arc<Shared>, mut upstream: Upstream<O>) {
     let mut alarm = Alarm::default();
     loop {
-        let deadline = {
+        let (deadline, is_last) = {
             let mut state = shared.lock();
-            state.questions.drain(..).for_each(|(ticket, question)| upstream.ask(ticket, question));
-            match state.change.take() {
-                None => {}
+            let change = state.change.take();
+            let is_last = matches!(change, Some(Change::Stop));
+            // Before the questions: it ends a rest that was another server's, or another network's.
+            match change {
+                None | Some(Change::Stop) => {}
                 Some(Change::Path) => upstream.handle_path_change(),
                 Some(Change::Server(server)) => upstream.set_server(server),
-                Some(Change::Stop) => break,
             }
-            state.desk.poll_timeout()
+            state.questions.drain(..).for_each(|(ticket, question)| upstream.ask(ticket, question));
+            (state.desk.poll_timeout(), is_last)
         };
+        if is_last {
+            break;
+        }
         tokio::select! {
             () = shared.news.notified() => {}
             event = poll_fn(|cx| upstream.poll_event(cx)) => shared.turn(|desk, now| match event {

@@ -130,6 +130,20 @@ async fn a_reload_asks_the_new_server() {
     assert!(answer.await.unwrap().ends_with(&[192, 0, 2, 1]));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_with_a_reload_does_not_fail_for_the_server_before() {
+    let (resolver, mut peers) = resolver(DnsMode::Forward);
+    let failed = ask(&resolver, &query(b'a'));
+    drop(peers.recv().await);
+    drop(peers.recv().await);
+    assert!(is_server_failure(&failed.await.unwrap()));
+    assert!(is_server_failure(&ask(&resolver, &query(b'b')).await.unwrap()), "it is left alone");
+    resolver.set(options(DnsMode::Forward).read().unwrap());
+    let answer = ask(&resolver, &query(b'c'));
+    serve(peers);
+    assert!(answer.await.unwrap().ends_with(&[192, 0, 2, 1]));
+}
+
 #[test]
 fn options_that_cannot_be_used_are_refused_when_they_are_read() {
     let tls = TlsOptions { server_name: Some("no name".to_owned()), ..TlsOptions::default() };
