@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 
 use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{IpProtocol, IpRepr, TcpPacket, TcpRepr, UDP_HEADER_LEN, UdpPacket, checksum};
+use smoltcp::wire::{
+    IPV4_HEADER_LEN, IpProtocol, IpRepr, TcpPacket, TcpRepr, UDP_HEADER_LEN, UdpPacket, checksum,
+};
 
 use crate::budget::OWED_RESETS;
 use crate::netstack::counters::{Counters, DropReason};
@@ -26,6 +28,13 @@ pub(super) const HOP_LIMIT: u8 = 64;
 /// The IP header for `len` bytes of `protocol`. Both addresses are of one family: a packet had them.
 pub(super) fn header(from: SocketAddr, to: SocketAddr, protocol: IpProtocol, len: usize) -> IpRepr {
     IpRepr::new(from.ip().into(), to.ip().into(), protocol, len, HOP_LIMIT)
+}
+
+/// The longest payload of a datagram: the length in an IPv4 header counts the header, that in an IPv6 header does
+/// not.
+pub(super) fn max_payload(to: SocketAddr) -> usize {
+    let headers = if to.is_ipv4() { IPV4_HEADER_LEN + UDP_HEADER_LEN } else { UDP_HEADER_LEN };
+    usize::from(u16::MAX) - headers
 }
 
 /// The device with its packet buffer.
@@ -117,12 +126,12 @@ impl<D: Device> Wire<D> {
     /// Sends a datagram, in fragments if need be; one longer than any packet is dropped and counted. Gives
     /// whether the device took all of it.
     pub(super) fn send_datagram(&mut self, from: SocketAddr, to: SocketAddr, payload: &[u8]) -> bool {
-        let ip = header(from, to, IpProtocol::Udp, UDP_HEADER_LEN + payload.len());
-        let most = usize::from(u16::MAX) - if from.is_ipv4() { ip.header_len() } else { 0 };
-        let Some(len) = u16::try_from(ip.payload_len()).ok().filter(|&len| usize::from(len) <= most) else {
+        if payload.len() > max_payload(to) {
             self.drop_for(DropReason::TooBig);
             return false;
-        };
+        }
+        let ip = header(from, to, IpProtocol::Udp, UDP_HEADER_LEN + payload.len());
+        let len = ip.payload_len() as u16; // just bounded
         let mut udp = [0; UDP_HEADER_LEN];
         let mut fields = UdpPacket::new_unchecked(&mut udp[..]);
         fields.set_src_port(from.port());

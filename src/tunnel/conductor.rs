@@ -110,9 +110,9 @@ pub(super) async fn conduct(
             if asked != Pressure::Normal {
                 routes.resolver.clear();
             }
-            workshop.datagrams.set_pressure(asked);
-            if let Some(netstack) = netstack {
-                netstack.set_pressure(asked);
+            match netstack {
+                Some(netstack) => netstack.set_pressure(asked), // and through it the datagrams
+                None => workshop.datagrams.set_pressure(asked),
             }
         }
         let successor = lock(&told.server).take();

@@ -93,6 +93,17 @@ async fn faulty(udp: UdpFaults) -> TestServer {
     start(ServerOptions { faults: Faults { udp, ..Faults::default() }, ..server_options() }).await
 }
 
+/// A client that has exchanged a datagram with an echo.
+async fn associated() -> (TestServer, Program, Client, Target) {
+    let server = faulty(UdpFaults::default()).await;
+    let program = Program::start(&server);
+    let client = program.associate(0);
+    let peer: Target = echo("127.0.0.1:0").await.into();
+    client.send(0, &peer, b"hello");
+    assert_eq!(client.recv().1, b"hello");
+    (server, program, client, peer)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socks_client_exchanges_datagrams_with_many_peers_by_address_and_name() {
     let server = faulty(UdpFaults::default()).await;
@@ -140,12 +151,7 @@ async fn fragments_strangers_and_nonsense_are_dropped() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_tcp_connection_and_the_association_end_together() {
-    let server = faulty(UdpFaults::default()).await;
-    let mut program = Program::start(&server);
-    let client = program.associate(0);
-    let peer: Target = echo("127.0.0.1:0").await.into();
-    client.send(0, &peer, b"hello");
-    assert_eq!(client.recv().1, b"hello");
+    let (server, mut program, client, peer) = associated().await;
     drop(client.control);
     program.process.wait_until_logged("flow ended");
 
@@ -158,12 +164,7 @@ async fn the_tcp_connection_and_the_association_end_together() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_association_goes_on_when_its_session_has_died() {
-    let server = faulty(UdpFaults::default()).await;
-    let mut program = Program::start(&server);
-    let client = program.associate(0);
-    let peer: Target = echo("127.0.0.1:0").await.into();
-    client.send(0, &peer, b"hello");
-    assert_eq!(client.recv().1, b"hello");
+    let (server, mut program, client, peer) = associated().await;
     server.cut_sessions(Cut::Reset).await;
     program.process.wait_until_logged("waits for its next datagram");
     client.send(0, &peer, b"again");

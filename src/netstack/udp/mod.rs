@@ -29,7 +29,7 @@ use crate::netstack::memory::Place;
 use crate::netstack::stack::EGRESS_BYTES;
 use crate::netstack::table::{FlowId, Table};
 use crate::netstack::timers::{Deadline, Deadlines, Timers};
-use crate::netstack::wire::Wire;
+use crate::netstack::wire::{Wire, max_payload};
 use crate::netstack::{Fate, Handler, note};
 use crate::proto::timers::{Moment, earliest};
 use crate::tun::Device;
@@ -66,11 +66,9 @@ fn cost(payload: usize) -> usize {
 
 /// Whether a datagram of that much payload can be sent at all: if not, why.
 fn check(from: SocketAddr, to: SocketAddr, payload: usize) -> Result<(), DropReason> {
-    // What the length field of the IP header leaves; IPv6 does not count its own header.
-    let most = if to.is_ipv4() { 65_535 - 20 - UDP_HEADER_LEN } else { 65_535 - UDP_HEADER_LEN };
     if from.is_ipv4() != to.is_ipv4() {
         Err(DropReason::OtherFamily)
-    } else if payload > most {
+    } else if payload > max_payload(to) {
         Err(DropReason::TooLong)
     } else {
         Ok(())

@@ -246,35 +246,6 @@ impl Pool {
         self.serve_waiting(now);
     }
 
-    /// The server took a second stream on a session.
-    pub fn handle_shared(&mut self, now: Moment) {
-        if self.sharing != Sharing::Refused {
-            self.sharing = Sharing::Taken;
-            self.serve_waiting(now);
-        }
-    }
-
-    /// The server did not take a second stream on a session: it is not asked to again.
-    pub fn handle_refused_sharing(&mut self) {
-        if std::mem::replace(&mut self.sharing, Sharing::Refused) != Sharing::Refused {
-            tracing::debug!("the server takes one stream a session");
-        }
-    }
-
-    /// How many streams there may be at once: bounded when each needs a session of its own.
-    pub fn max_streams(&self) -> Option<usize> {
-        let max_sessions = self.options.max_sessions;
-        (self.sharing == Sharing::Refused && max_sessions > 0).then_some(max_sessions)
-    }
-
-    /// What became of a second stream on a session says nothing: the next one may try.
-    pub fn handle_unclear_sharing(&mut self, now: Moment) {
-        if matches!(self.sharing, Sharing::Asked(_)) {
-            self.sharing = Sharing::Unknown;
-            self.serve_waiting(now);
-        }
-    }
-
     /// The phone is awake or not, has a network or not, has memory or not.
     pub fn set_conditions(&mut self, conditions: Conditions, now: Moment) {
         self.pass_checks(now);
