@@ -66,8 +66,10 @@ async fn ask_any(servers: &[SocketAddr], name: &Name, protect: &dyn Protect) -> 
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the network has no DNS servers");
     for patience in ROUNDS {
         for server in servers.iter().take(MAX_SERVERS) {
-            last = match timeout(patience, ask(*server, name, protect)).await {
-                Ok(Ok(addresses)) => return Ok(addresses),
+            let mut addresses = Vec::new();
+            last = match timeout(patience, ask(*server, name, protect, &mut addresses)).await {
+                Ok(Ok(())) => return Ok(addresses),
+                _ if !addresses.is_empty() => return Ok(addresses), // of one family: better than none
                 Ok(Err(error)) => error,
                 Err(_) => io::Error::new(io::ErrorKind::TimedOut, "the network's DNS servers are silent"),
             };
@@ -76,9 +78,13 @@ async fn ask_any(servers: &[SocketAddr], name: &Name, protect: &dyn Protect) -> 
     Err(last)
 }
 
-/// Addresses of both families; none when the name has none. An answer for one of them is enough when the server
-/// says that it cannot tell the other.
-async fn ask(server: SocketAddr, name: &Name, protect: &dyn Protect) -> io::Result<Vec<IpAddr>> {
+/// Asks for the addresses of both families, which are in `addresses` as they come; none when the name has none.
+async fn ask(
+    server: SocketAddr,
+    name: &Name,
+    protect: &dyn Protect,
+    addresses: &mut Vec<IpAddr>,
+) -> io::Result<()> {
     let socket = open(server, protect)?;
     let mut generator = entropy::generator();
     let unanswered = [RecordType::AAAA, RecordType::A].map(|kind| {
@@ -91,7 +97,6 @@ async fn ask(server: SocketAddr, name: &Name, protect: &dyn Protect) -> io::Resu
     for query in &unanswered {
         socket.send(&query.to_vec().map_err(io::Error::other)?).await?;
     }
-    let mut addresses = Vec::new();
     let mut failure = None;
     let mut datagram = [0; MAX_DATAGRAM_BYTES];
     while !unanswered.is_empty() {
@@ -113,10 +118,7 @@ async fn ask(server: SocketAddr, name: &Name, protect: &dyn Protect) -> io::Resu
             _ => None,
         }));
     }
-    match failure {
-        Some(error) if addresses.is_empty() => Err(error),
-        _ => Ok(addresses),
-    }
+    failure.map_or(Ok(()), Err)
 }
 
 /// A socket that takes datagrams from the server alone.
@@ -181,6 +183,16 @@ mod tests {
         vec![answer(query, ResponseCode::NXDomain, None).to_vec().unwrap()]
     }
 
+    /// An IPv4 address, and silence when it is asked for an IPv6 one.
+    fn knows_only_ipv4(query: &Message) -> Vec<Vec<u8>> {
+        if query.queries[0].query_type() == RecordType::A { both(query) } else { Vec::new() }
+    }
+
+    /// The same, but it says that it cannot tell.
+    fn fails_for_ipv6(query: &Message) -> Vec<Vec<u8>> {
+        if query.queries[0].query_type() == RecordType::A { both(query) } else { refuses(query) }
+    }
+
     /// What is no answer, and then the answer.
     fn noisy(query: &Message) -> Vec<Vec<u8>> {
         let mut other_id = query.clone();
@@ -210,6 +222,15 @@ mod tests {
             let (address, thread) = server(2, answers);
             let addresses = sorted(resolve(vec![address]).await.unwrap());
             assert_eq!(addresses, ["192.0.2.1:443", "[2001:db8::1]:443"]);
+            thread.join().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn addresses_of_one_family_do_when_the_other_is_not_to_be_had() {
+        for answers in [fails_for_ipv6 as Answers, knows_only_ipv4] {
+            let (address, thread) = server(2, answers);
+            assert_eq!(resolve(vec![address]).await.unwrap(), ["192.0.2.1:443"]);
             thread.join().unwrap();
         }
     }
