@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Sleep;
 
@@ -36,6 +36,12 @@ impl Clock {
             }
         }
     }
+}
+
+/// The wall clock's time, for people to read: it jumps.
+#[allow(clippy::disallowed_methods)] // this is the one place
+pub(crate) fn wall_time() -> SystemTime {
+    SystemTime::now()
 }
 
 /// A timer for one deadline that moves: the async shells' only way to wait.

@@ -30,6 +30,7 @@ pub mod entropy;
 pub mod error;
 pub mod netstack;
 mod platform;
+mod private;
 pub mod proto;
 pub mod relay;
 mod stats;
@@ -40,6 +41,8 @@ pub mod transport;
 pub mod tun;
 pub mod tunnel;
 pub mod uplink;
+
+pub use private::show_private;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

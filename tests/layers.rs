@@ -12,15 +12,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("entropy", &[]),
     ("error", &[]),
     ("stats", &[]),
+    ("private", &[]),
     ("task", &[]),
     ("platform", &[]),
-    ("tun", &["clock", "platform", "proto"]),
+    ("tun", &["budget", "clock", "platform", "proto"]),
     ("config", &["budget", "proto"]),
-    ("transport", &["budget", "clock", "entropy", "platform", "proto"]),
-    ("client", &["budget", "clock", "entropy", "proto", "stats", "task", "transport"]),
+    ("transport", &["budget", "clock", "entropy", "platform", "private", "proto"]),
+    ("client", &["budget", "clock", "entropy", "error", "private", "proto", "stats", "task", "transport"]),
     ("netstack", &["budget", "clock", "platform", "proto", "stats", "tun"]),
-    ("relay", &["budget", "client", "clock", "netstack", "proto", "transport"]),
-    ("dns", &["budget", "client", "clock", "proto", "relay", "stats", "task", "transport"]),
+    ("relay", &["budget", "client", "clock", "netstack", "private", "proto", "transport"]),
+    (
+        "dns",
+        &["budget", "client", "clock", "error", "private", "proto", "relay", "stats", "task", "transport"],
+    ),
     (
         "tunnel",
         &[
@@ -32,6 +36,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "entropy",
             "error",
             "netstack",
+            "private",
             "proto",
             "relay",
             "task",
@@ -40,7 +45,6 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("uplink", &["platform"]),
-    ("testserver", &["budget", "client", "clock", "entropy", "proto", "task", "transport"]),
 ];
 
 /// What the protocol is made of: nothing that waits, connects, or knows the time.

@@ -118,10 +118,20 @@ const REASSEMBLY_FLOOR_BYTES: usize = 80 * KIB;
 /// The packet that was read and the packet being written.
 pub const PACKETS_BYTES: usize = 2 * 64 * KIB;
 
+/// Packets that wait for us where they come in batches: those of one system call of Apple's, and some more.
+pub const BATCH_IN_BYTES: usize = 96 * KIB;
+/// Packets that leave in one batch.
+pub const BATCH_OUT_BYTES: usize = 32 * KIB;
+
 /// What exists once: the buffers that TLS reads into and writes from, the record being built, a packet read
-/// and a packet being written, and owed resets.
-pub const SHARED_BYTES: usize =
-    READ_BYTES + BURST_BYTES + WRITE_BYTES + PACKETS_BYTES + OWED_RESETS * RESET_BYTES;
+/// and a packet being written, owed resets, and packets in batches.
+pub const SHARED_BYTES: usize = READ_BYTES
+    + BURST_BYTES
+    + WRITE_BYTES
+    + PACKETS_BYTES
+    + OWED_RESETS * RESET_BYTES
+    + BATCH_IN_BYTES
+    + BATCH_OUT_BYTES;
 
 /// The smallest limit that can be divided: there a full burst is still a holder's part of the elastic
 /// share, and two dozen sessions have their floor.
@@ -265,6 +275,18 @@ pub struct MemoryStats {
     pub dns_held: usize,
     /// What the system last said.
     pub pressure: Pressure,
+}
+
+impl MemoryStats {
+    /// What is held in all, in bytes.
+    pub fn held(&self) -> usize {
+        self.shared
+            + self.sessions_held
+            + self.netstack_held
+            + self.datagrams_held
+            + self.reassembly_held
+            + self.dns_held
+    }
 }
 
 #[cfg(test)]

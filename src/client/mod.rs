@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::budget::Account;
 use crate::clock::Clock;
+use crate::private::Private;
 use crate::proto::auth::PasswordHash;
 use crate::proto::padding::Scheme;
 use crate::proto::pool::{Conditions, PoolOptions, Want};
@@ -122,7 +123,7 @@ impl<D: Dial> Client<D> {
                 Err(error) => return Err(error),
             }
         }
-        tracing::debug!(error = %failed.error, "used session was of no use, trying a fresh one");
+        tracing::debug!(error = %Private(&failed.error), "used session was of no use, trying a fresh one");
         drop(failed);
         self.open_fresh(target, first).await
     }
@@ -211,10 +212,14 @@ impl<D: Dial> Client<D> {
     /// Measures the server with a session of its own, which opens two streams to `target` and ends.
     ///
     /// # Errors
-    /// As [`open`](Self::open). Against a server of version 1, which answers no stream, streams seem to open
-    /// at once.
+    /// As [`open`](Self::open), but without waiting for a network. Against a server of version 1, which answers no
+    /// stream, streams seem to open at once.
     pub async fn test_latency(&self, target: &Target) -> Result<Latency, OpenError> {
-        latency::measure(&self.runner(), target).await
+        let runner = self.runner();
+        if !runner.is_online() {
+            return Err(OpenError::Offline);
+        }
+        latency::measure(&runner, target).await
     }
 
     /// Ends every session and dial, and waits until they are gone, which takes at most half a second.

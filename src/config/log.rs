@@ -6,16 +6,10 @@ use super::problem::Severity;
 use super::section::Section;
 
 /// What is logged.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogOptions {
-    /// The most talkative level that is shown.
-    pub level: LevelFilter,
-}
-
-impl Default for LogOptions {
-    fn default() -> Self {
-        Self { level: LevelFilter::INFO }
-    }
+    /// The most talkative level that is shown; `None` leaves it to the program.
+    pub level: Option<LevelFilter>,
 }
 
 /// sing-box's names. Its two levels above `error` end the program, which this one never does.
@@ -32,12 +26,12 @@ const LEVELS: [(&str, LevelFilter); 9] = [
 ];
 
 pub(super) fn read(mut section: Section<'_>) -> LogOptions {
-    let level = section.field("level").choice(&LEVELS).unwrap_or(LogOptions::default().level);
+    let level = section.field("level").choice(&LEVELS);
     let disabled = section.field("disabled").flag().unwrap_or(false);
     section.unsupported(&[
         ("output", Severity::Warning, "the app decides where log lines go"),
         ("timestamp", Severity::Warning, "the app decides how log lines look"),
     ]);
     section.finish();
-    LogOptions { level: if disabled { LevelFilter::OFF } else { level } }
+    LogOptions { level: if disabled { Some(LevelFilter::OFF) } else { level } }
 }

@@ -54,6 +54,30 @@ pub struct InterfaceAddress {
 }
 
 impl InterfaceAddress {
+    /// Another address of the network, or, where there is none, one of our default's.
+    fn neighbour(self) -> IpAddr {
+        let (bits, width) = match self.address {
+            IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
+            IpAddr::V6(address) => (address.to_bits(), 128),
+        };
+        let host_bits = width - u32::from(self.prefix_len);
+        let hosts = 1_u128.checked_shl(host_bits).map_or(u128::MAX, |count| count - 1);
+        let (network, host) = (bits & !hosts, bits & hosts);
+        // Neither the first, which is the network's own, nor the last, which is IPv4's broadcast.
+        let other = [host.checked_add(1), host.checked_sub(1)]
+            .into_iter()
+            .flatten()
+            .find(|other| (1..hosts).contains(other));
+        match (self.address, other.map(|other| network | other)) {
+            (IpAddr::V4(_), Some(bits)) => IpAddr::V4(u32::try_from(bits).expect("32 bits").into()),
+            (IpAddr::V6(_), Some(bits)) => IpAddr::V6(bits.into()),
+            (IpAddr::V4(_), None) => IpAddr::V4(std::net::Ipv4Addr::new(172, 19, 0, 2)),
+            (IpAddr::V6(_), None) => {
+                IpAddr::V6(std::net::Ipv6Addr::new(0xfdfe, 0xdcba, 0x9876, 0, 0, 0, 0, 2))
+            }
+        }
+    }
+
     /// The address itself, with its host bits.
     pub const fn address(self) -> IpAddr {
         self.address
@@ -111,6 +135,13 @@ impl TunOptions {
             eager: false,
             block_quic: true,
         }
+    }
+
+    /// What the system may be told to ask for names: for each family with an address, one that stands for
+    /// nobody. It is the next one in the interface's network, which routes into the TUN even where little else does.
+    pub fn dns_servers(&self) -> Vec<IpAddr> {
+        let first_of = |is_ipv4: bool| self.addresses.iter().find(|a| a.address.is_ipv4() == is_ipv4);
+        [true, false].into_iter().filter_map(first_of).map(|address| address.neighbour()).collect()
     }
 
     /// Reads our own object or sing-box's inbound; the caller finishes the section.

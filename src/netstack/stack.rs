@@ -130,6 +130,7 @@ impl<D: Device, H: Handler> Netstack<D, H> {
         self.tcp.fire_timers(now);
         self.udp.expire(now, &mut self.wire, &mut self.wakes);
         self.send(now);
+        self.wire.flush();
         self.tcp.collect_pages(now, &mut self.wakes);
         self.publish();
         if let Some(error) = self.wire.take_gone() {
@@ -285,6 +286,7 @@ impl<D: Device, H> Netstack<D, H> {
     fn end_all(&mut self, end: End) {
         self.tcp.end_all(end, self.clock.now(), &mut self.wire, &mut self.wakes);
         self.udp.end_all(&mut self.wakes);
+        self.wire.flush();
         for waker in self.wakes.drain(..) {
             waker.wake();
         }

@@ -114,6 +114,11 @@ impl<D: Device> Wire<D> {
         (result, taken)
     }
 
+    /// No packet follows for now.
+    pub(super) fn flush(&mut self) {
+        self.device.flush();
+    }
+
     /// Sends the packet whose payload `fill` writes. Gives whether the device took it.
     pub(super) fn send_packet(&mut self, ip: &IpRepr, fill: impl FnOnce(&mut [u8])) -> bool {
         let emit = |packet: &mut [u8]| {

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tracing::{Instrument, Span, debug_span};
 
-pub(crate) use thread::RuntimeThread;
+pub(crate) use thread::{RuntimeThread, block_on, detach};
 
 /// Why a thread has no result.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

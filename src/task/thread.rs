@@ -20,6 +20,22 @@ const STACK_BYTES: usize = 1024 * 1024;
 /// Threads for calls that block, which are name look-ups: one that hangs must not stall the others.
 const MAX_BLOCKING_THREADS: usize = 4;
 
+/// Runs `work`, which ends by itself, on a thread that nobody waits for.
+///
+/// # Errors
+/// When the OS has no thread left; `work` has not run then.
+pub(crate) fn detach(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(work).map(drop)
+}
+
+/// Runs a future that needs no timer and no I/O of a runtime to its end on this thread.
+///
+/// # Errors
+/// When the OS refuses what waiting takes.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
+    Ok(Builder::new_current_thread().build()?.block_on(future))
+}
+
 /// An OS thread that runs one future and its tasks to the end of the future.
 ///
 /// Dropping this ends the future at its next await, and waits for nothing.
@@ -53,6 +69,7 @@ impl<T: Send + 'static> RuntimeThread<T> {
                 let _ = ended.send(run(name, runtime, make, owner_gone));
             }
             Err(error) => {
+                drop(make); // and all that it owns, before anybody hears of it
                 let _ = started.send(Err(error));
             }
         };
@@ -93,7 +110,7 @@ impl<T: Send + 'static> RuntimeThread<T> {
             let _ = joined.send(self.join(limit));
         };
         // Without a thread the closure is dropped, and the channel with it.
-        let _ = thread::Builder::new().name(format!("{name}-join")).spawn(waiter);
+        let _ = detach(&format!("{name}-join"), waiter);
         outcome.await.unwrap_or(Err(TaskError::Late { name }))
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::error::{DialError, DialStage};
 use super::resolver::Resolve;
 use crate::clock::Clock;
+use crate::private::Private;
 use crate::proto::timers::Moment;
 
 /// How long an answer is used without asking again. Resolvers do not say their answer's own lifetime. A
@@ -110,7 +111,7 @@ impl Addresses {
         let Some(addresses) = state.cache.known() else {
             return Err(error);
         };
-        tracing::debug!(%error, "using the last known addresses of the server");
+        tracing::debug!(error = %Private(&error), "using the last known addresses of the server");
         if Arc::ptr_eq(&state.turn, turn) {
             state.cache.prolong(self.clock.now());
         }

@@ -21,6 +21,7 @@ use super::tls::{Client, HandshakeError, TlsConfigError, TlsConnection, TlsOptio
 use super::wire::Wire;
 use crate::budget::Account;
 use crate::clock::Clock;
+use crate::private::Private;
 
 /// Where a dial goes, and how long it may take.
 #[derive(Clone, Debug)]
@@ -142,7 +143,7 @@ impl Dialer {
             alpn: wire.alpn().map(<[u8]>::to_vec),
             is_resumed: wire.is_resumed(),
         };
-        tracing::debug!(%peer, ?tcp_connect, ?tls_handshake, resumed = dialed.is_resumed, "connected to the server");
+        tracing::debug!(peer = %Private(peer), ?tcp_connect, ?tls_handshake, resumed = dialed.is_resumed, "connected to the server");
         Ok(Connection { wire, dialed })
     }
 

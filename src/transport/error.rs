@@ -93,16 +93,7 @@ impl DialError {
 
     /// Who can do something about it.
     pub fn fault(&self) -> Fault {
-        match self.kind() {
-            DialErrorKind::Certificate | DialErrorKind::Authentication => Fault::User,
-            DialErrorKind::Refused | DialErrorKind::Tls => Fault::Server,
-            DialErrorKind::Protect | DialErrorKind::Socket => Fault::Device,
-            DialErrorKind::Resolve
-            | DialErrorKind::Unreachable
-            | DialErrorKind::Connect
-            | DialErrorKind::Timeout
-            | DialErrorKind::Lost => Fault::Network,
-        }
+        self.kind().fault()
     }
 }
 
@@ -131,6 +122,18 @@ pub enum DialErrorKind {
     Lost,
     /// Wrong password, or not an AnyTLS server.
     Authentication,
+}
+
+impl DialErrorKind {
+    /// Who can do something about it.
+    pub fn fault(self) -> Fault {
+        match self {
+            Self::Certificate | Self::Authentication => Fault::User,
+            Self::Refused | Self::Tls => Fault::Server,
+            Self::Protect | Self::Socket => Fault::Device,
+            Self::Resolve | Self::Unreachable | Self::Connect | Self::Timeout | Self::Lost => Fault::Network,
+        }
+    }
 }
 
 /// Who can do something about a [`DialError`].

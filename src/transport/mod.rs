@@ -20,7 +20,7 @@ pub use dialer::{Connection, DialOptions, Dialed, Dialer};
 pub use error::{DialError, DialErrorKind, DialStage, Fault};
 pub use name_servers::NameServers;
 pub use protect::{BindToDevice, Mark, NoProtect, Protect, ProtectError};
-pub use resolver::{Lookup, Resolve, SystemResolver};
+pub use resolver::{BlockingLookups, Lookup, Resolve, SystemResolver};
 pub use tls::{
     ClientCertificate, Pem, PinMismatch, SpkiPin, TlsConfigError, TlsConnection, TlsOptions, TlsVersion,
     client_config,

@@ -17,38 +17,51 @@ pub trait Resolve: Send + Sync + 'static {
     fn resolve(&self, host: &str, port: u16) -> Lookup;
 }
 
-/// The OS resolver (`getaddrinfo`) on tokio's blocking threads.
+/// Lookups that block their thread, on tokio's threads for such, a few at once.
 ///
-/// It asks the way the OS asks for this process; an app whose own lookups would enter the tunnel brings a
-/// [`Resolve`] of its own.
+/// One cannot be stopped, and on a dead network it holds its thread for up to half a minute: some may hang
+/// without keeping the next network's lookup from starting, and no more than that.
 #[derive(Clone, Debug)]
-pub struct SystemResolver {
+pub struct BlockingLookups {
     gate: Arc<Semaphore>,
 }
 
-/// `getaddrinfo` cannot be stopped, and on a dead network it holds its thread for up to half a minute:
-/// some may hang without keeping the next network's lookup from starting, and no more than that.
 const MAX_LOOKUPS: usize = 4;
 
-impl Default for SystemResolver {
+impl Default for BlockingLookups {
     fn default() -> Self {
         Self { gate: Arc::new(Semaphore::new(MAX_LOOKUPS)) }
     }
 }
 
-impl Resolve for SystemResolver {
-    fn resolve(&self, host: &str, port: u16) -> Lookup {
-        let (gate, host) = (Arc::clone(&self.gate), host.to_owned());
+impl BlockingLookups {
+    /// Starts one.
+    pub fn run(&self, lookup: impl FnOnce() -> io::Result<Vec<SocketAddr>> + Send + 'static) -> Lookup {
+        let gate = Arc::clone(&self.gate);
         Box::pin(async move {
             let permit = gate.acquire_owned().await.map_err(io::Error::other)?;
             #[allow(clippy::disallowed_methods)] // it blocks whatever we do; the gate bounds how many do
             let lookup = tokio::task::spawn_blocking(move || {
                 // Held by the thread and not by the future, which may be dropped long before.
                 let _permit = permit;
-                (host.as_str(), port).to_socket_addrs().map(Vec::from_iter)
+                lookup()
             });
             lookup.await.map_err(io::Error::other)?
         })
+    }
+}
+
+/// The OS resolver, `getaddrinfo`.
+///
+/// It asks the way the OS asks for this process; an app whose own lookups would enter the tunnel brings a
+/// [`Resolve`] of its own.
+#[derive(Clone, Debug, Default)]
+pub struct SystemResolver(BlockingLookups);
+
+impl Resolve for SystemResolver {
+    fn resolve(&self, host: &str, port: u16) -> Lookup {
+        let host = host.to_owned();
+        self.0.run(move || (host.as_str(), port).to_socket_addrs().map(Vec::from_iter))
     }
 }
 

@@ -1,9 +1,11 @@
 //! IP packets from and to the OS's virtual interface.
 //!
 //! A phone's OS makes the TUN and hands over its descriptor: [`FdDevice`]. On Linux [`open()`] makes one
-//! first, in a [`NetworkNamespace`] if nothing else is to see it. [`pair`] and [`Impaired`] are for
+//! first, in a [`NetworkNamespace`] if nothing else is to see it. [`batches()`] carries packets without a
+//! descriptor, for Apple's packet flow. [`pair`] and [`Impaired`] are for
 //! tests: packets without an OS, and a bad network.
 
+mod batches;
 mod channel;
 mod fd;
 mod impair;
@@ -13,6 +15,7 @@ mod open;
 use std::io;
 use std::task::{Context, Poll};
 
+pub use batches::{BatchDevice, BatchInput, batches};
 pub use channel::{ChannelDevice, pair};
 pub use fd::{FdDevice, adopt};
 pub use impair::{Impaired, Impairment};
@@ -39,6 +42,9 @@ pub trait Device: Send + 'static {
     /// [`SendError::Dropped`] when there was no room for it, which TCP repairs by sending again;
     /// [`SendError::Gone`] when the device will never take a packet again.
     fn send(&mut self, packet: &[u8]) -> Result<(), SendError>;
+
+    /// No packet follows for now: what gathers packets lets them go.
+    fn flush(&mut self) {}
 }
 
 impl Device for Box<dyn Device> {
@@ -52,6 +58,10 @@ impl Device for Box<dyn Device> {
 
     fn send(&mut self, packet: &[u8]) -> Result<(), SendError> {
         (**self).send(packet)
+    }
+
+    fn flush(&mut self) {
+        (**self).flush();
     }
 }
 

@@ -274,7 +274,7 @@ impl Parts {
             Some(error) => {
                 tracing::warn!(error, "the tunnel has ended");
                 // Without its TUN, the system routes apps as if there were no VPN.
-                State::Failed { error, is_traffic_blocked: false }
+                State::Failed { error, is_bug: false, is_traffic_blocked: false }
             }
         });
     }
@@ -289,7 +289,7 @@ impl Drop for LastWord {
             let is_news = !matches!(state, State::Stopped | State::Failed { .. });
             if is_news {
                 let error = "the tunnel's thread has ended early".to_owned();
-                *state = State::Failed { error, is_traffic_blocked: false };
+                *state = State::Failed { error, is_bug: true, is_traffic_blocked: false };
             }
             is_news
         });

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::assemble::Workshop;
 use super::flows::Routes;
-use super::inputs::{Inputs, Path, PathEvent};
+use super::inputs::{Inputs, Path, PathEvent, Phone};
 use super::state::{Reducer, State};
 use crate::budget::Pressure;
 use crate::client::{Client, ClientOptions};
@@ -36,8 +36,9 @@ pub(super) struct Successor {
 }
 
 impl Told {
-    pub(super) fn new(clock: Clock) -> Arc<Self> {
-        Arc::new(Self { clock, inputs: Mutex::default(), server: Mutex::default(), news: Notify::new() })
+    pub(super) fn new(clock: Clock, phone: Phone) -> Arc<Self> {
+        let inputs = Mutex::new(Inputs::new(phone, clock.now()));
+        Arc::new(Self { clock, inputs, server: Mutex::default(), news: Notify::new() })
     }
 
     pub(super) fn network_changed(&self, path: Option<Path>) {

@@ -28,6 +28,17 @@ impl Path {
     }
 }
 
+/// What is known of the phone when a tunnel starts.
+#[derive(Clone, Debug, Default)]
+pub struct Phone {
+    /// The network: `None` when nothing is known of it, `Some(None)` when there is none.
+    pub path: Option<Option<Path>>,
+    /// How awake it is.
+    pub power: Power,
+    /// How short of memory.
+    pub pressure: Pressure,
+}
+
 /// What has to be done about the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PathEvent {
@@ -56,6 +67,14 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
+    /// What was known before anything was done counts at once.
+    pub(super) fn new(phone: Phone, now: Moment) -> Self {
+        let Phone { path, power, pressure } = phone;
+        let is_offline = path == Some(None);
+        let path = path.flatten();
+        Self { first: path.is_some().then_some(now), path, is_offline, power, pressure, ..Self::default() }
+    }
+
     /// The system says which network there is. What says nothing new costs nothing.
     pub(super) fn handle_path(&mut self, path: Option<Path>, now: Moment) {
         if path.is_some() && self.path.is_none() && self.reported.is_none() && !self.is_offline {
@@ -156,6 +175,21 @@ mod tests {
         inputs.handle_path(wifi(), at(0));
         assert_eq!(settle(&mut inputs), Some(PathEvent::First(Path::new("wlan0"))));
         inputs
+    }
+
+    #[test]
+    fn what_was_known_before_counts_at_once() {
+        let nowhere = Phone { path: Some(None), power: Power::Doze, pressure: Pressure::Low };
+        let mut inputs = Inputs::new(nowhere, at(0));
+        let conditions = Conditions { power: Power::Doze, is_online: false, is_memory_short: true };
+        assert_eq!((inputs.conditions(), inputs.poll_timeout()), (conditions, None));
+        inputs.handle_path(wifi(), at(0));
+        assert_eq!(settle(&mut inputs), Some(PathEvent::Changed(Path::new("wlan0"))));
+
+        let mut inputs = Inputs::new(Phone { path: Some(wifi()), ..Phone::default() }, at(0));
+        assert_eq!(inputs.handle_timeout(at(0)), Some(PathEvent::First(Path::new("wlan0"))));
+        assert_eq!((inputs.conditions().is_online, inputs.poll_timeout()), (true, None));
+        assert!(Inputs::new(Phone::default(), at(0)).conditions().is_online);
     }
 
     #[test]

@@ -29,10 +29,11 @@ use crate::clock::Clock;
 use crate::config::{Config, Server, TunOptions};
 use crate::dns::DnsStats;
 use crate::netstack;
+use crate::private::Private;
 use crate::proto::session::StreamError;
 use crate::proto::target::Target;
 use crate::relay::udp::Association;
-use crate::task::RuntimeThread;
+use crate::task::{RuntimeThread, TaskError};
 use crate::transport::{Dialer, Outside, TlsConfigError};
 use crate::tun::Device;
 
@@ -45,7 +46,7 @@ pub use crate::proto::pool::Power;
 pub use flows::{
     ConnectStreamError, Connected, Connection, ConnectionId, ConnectionKind, ConnectionPhase, FlowStats,
 };
-pub use inputs::Path;
+pub use inputs::{Path, Phone};
 pub use state::{State, Why};
 
 /// How long a stop may take in every state.
@@ -137,9 +138,22 @@ impl Tunnel {
     /// # Errors
     /// See [`StartError`]; the TUN is closed then.
     pub async fn start(config: Config, tun: Tun, outside: impl Into<Outside>) -> Result<Self, StartError> {
+        Self::start_with(config, tun, outside, Phone::default()).await
+    }
+
+    /// The same, with what is known of the phone already.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_with(
+        config: Config,
+        tun: Tun,
+        outside: impl Into<Outside>,
+        phone: Phone,
+    ) -> Result<Self, StartError> {
         let clock = Clock::Boot;
         let parts = assemble::Parts::new(config.clone(), outside.into(), clock)?;
-        let (workshop, told) = (parts.workshop(), Told::new(clock));
+        let (workshop, told) = (parts.workshop(), Told::new(clock, phone));
         let (ready, started) = oneshot::channel();
         let (shown, state) = watch::channel(State::Starting);
         let stop = Arc::new(Notify::new());
@@ -165,6 +179,9 @@ impl Tunnel {
     ///
     /// # Errors
     /// See [`ReloadError`]; nothing has changed then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it is done leaves a reload that goes on, or one that never began.
     pub async fn reload(&self, config: Config) -> Result<(), ReloadError> {
         let mut current = self.config.lock().await;
         if self.state.has_changed().is_err() {
@@ -181,24 +198,25 @@ impl Tunnel {
             let (old, new) = (&current.server, &config.server);
             *new == Server { pool: new.pool.clone(), tag: new.tag.clone(), ..old.clone() }
         };
-        if is_same_server {
-            self.running.client.set_options(self.workshop.pool(config.server.pool.clone()));
-        } else {
-            let (dialer, options) = self.workshop.client(config.server.clone()).map_err(ReloadError::Tls)?;
-            let (is_there, there) = oneshot::channel();
-            self.workshop.deny(&config.server);
-            self.told.replace_server(Successor { dialer, options, is_there });
-            tokio::select! {
-                result = there => result.map_err(|_| ReloadError::Stopped)?,
-                () = self.ended() => return Err(ReloadError::Stopped),
-            }
-        }
+        let client = if is_same_server { None } else { Some(self.workshop.client(config.server.clone())) };
+        let client = client.transpose().map_err(ReloadError::Tls)?;
+        // Nothing fails from here on, and nothing waits until all is said: whoever drops the future has a whole reload.
         if let Some(settings) = resolver {
             self.running.routes.resolver.set(settings);
         }
         self.running.routes.set(&config);
         *current = config;
-        Ok(())
+        let Some((dialer, options)) = client else {
+            self.running.client.set_options(self.workshop.pool(current.server.pool.clone()));
+            return Ok(());
+        };
+        self.workshop.deny(&current.server);
+        let (is_there, there) = oneshot::channel();
+        self.told.replace_server(Successor { dialer, options, is_there });
+        tokio::select! {
+            result = there => result.map_err(|_| ReloadError::Stopped),
+            () = self.ended() => Err(ReloadError::Stopped),
+        }
     }
 
     /// Which network the phone's traffic leaves by; `None` for none. May be called as often as the system
@@ -336,12 +354,26 @@ impl Tunnel {
     /// Resets every flow, ends every session, and waits for the thread: [`STOP_DEADLINE`] at most.
     /// Stopping twice is fine.
     pub async fn stop(&self) {
-        self.stop.notify_one();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread
-            && let Err(error) = thread.join_async(STOP_DEADLINE).await
-        {
-            tracing::error!(%error, "the tunnel's thread did not end well");
+        if let Some(thread) = self.begin_stop() {
+            log_bad_end(thread.join_async(STOP_DEADLINE).await);
         }
+    }
+
+    /// The same, blocking the caller for `limit` at most.
+    pub fn stop_within(&self, limit: Duration) {
+        if let Some(thread) = self.begin_stop() {
+            log_bad_end(thread.join(limit));
+        }
+    }
+
+    fn begin_stop(&self) -> Option<RuntimeThread<()>> {
+        self.stop.notify_one();
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+fn log_bad_end(joined: Result<(), TaskError>) {
+    if let Err(error) = joined {
+        tracing::error!(error = %Private(&error), "the tunnel's thread did not end well");
     }
 }

@@ -1,9 +1,11 @@
 //! How the tunnel is doing, in words that an app can show: pure.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::client::ClientStatus;
 use crate::error::chain;
+use crate::private::Private;
 use crate::proto::pool::Power;
 use crate::proto::timers::Moment;
 use crate::transport::{DialError, DialErrorKind};
@@ -53,18 +55,27 @@ pub enum State {
     Failed {
         /// What happened.
         error: String,
+        /// Whether this library is at fault.
+        is_bug: bool,
         /// Whether apps are cut off from the network, and not merely outside of the tunnel.
         is_traffic_blocked: bool,
     },
 }
 
 /// Why a dial failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Why {
     /// The kind, to act upon.
     pub kind: DialErrorKind,
     /// The message with its causes, to show.
     pub message: String,
+}
+
+impl fmt::Debug for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let message = Private(&self.message); // it names the server
+        f.debug_struct("Why").field("kind", &self.kind).field("message", &message).finish()
+    }
 }
 
 impl From<&DialError> for Why {

@@ -64,6 +64,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Logs to standard error from `level` on.
 fn log_to_stderr(level: LevelFilter) {
+    anytls_mobile::show_private(true); // whoever runs it, it is their own machine
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(colours).init();
 }

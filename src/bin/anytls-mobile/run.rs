@@ -51,7 +51,7 @@ fn mark(text: &str) -> Result<u32, ParseIntError> {
 
 pub(crate) fn run(arguments: Arguments, log: Option<LevelFilter>) -> Result<(), Failure> {
     let Parsed { config, .. } = check::load(&arguments.config)?;
-    log_to_stderr(log.unwrap_or(config.log.level));
+    log_to_stderr(log.or(config.log.level).unwrap_or(LevelFilter::INFO));
     let (tun, tun_name) = open_tun(&arguments, &config)?;
     if matches!(tun, Tun::None) && arguments.socks.is_none() {
         return Err("nothing to serve: give --tun, --tun-fd, --socks, or a tun.name in the config".into());

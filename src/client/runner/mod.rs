@@ -161,6 +161,10 @@ impl<D: Dial> Runner<D> {
         Counters::count(&self.shown.counters.retried);
     }
 
+    pub(super) fn is_online(self: &Arc<Self>) -> bool {
+        self.with(|state, _| state.pool.conditions().is_online)
+    }
+
     pub(super) fn set_conditions(self: &Arc<Self>, conditions: Conditions) {
         let links = self.with(|state, now| {
             let was_online = state.pool.conditions().is_online;

@@ -11,6 +11,8 @@ use super::{Runner, State};
 use crate::client::counters::Counters;
 use crate::client::driver::Driver;
 use crate::client::link::Link;
+use crate::error::chain;
+use crate::private::Private;
 use crate::proto::auth::put_authentication;
 use crate::proto::padding::Scheme;
 use crate::proto::pool::{DialId, SessionSeq};
@@ -23,7 +25,7 @@ impl<D: Dial> Runner<D> {
         match self.connect().await {
             Ok((wire, times)) => self.adopt(dial, wire, times.connect),
             Err(error) => {
-                tracing::debug!(%error, "dial failed");
+                tracing::debug!(kind = ?error.kind(), error = %Private(chain(&error)), "dial failed");
                 self.with(|state, now| {
                     self.shown.counters.count_failed_dial(error.kind());
                     state.is_proven = false;
@@ -132,7 +134,7 @@ impl<D: Dial> Runner<D> {
                 }
                 reason => reason,
             };
-            tracing::debug!(seq = seq.0, %reason, "session ended");
+            tracing::debug!(seq = seq.0, reason = %Private(&reason), "session ended");
             if matches!(reason, SessionError::Rejected) {
                 self.shown.counters.count_failed_dial(DialError::Authentication.kind());
                 state.is_proven = false;

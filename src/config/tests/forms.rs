@@ -52,7 +52,7 @@ const SING_BOX: &str = r#"
 #[test]
 fn a_whole_sing_box_config_gives_its_anytls_outbound_and_its_tun() {
     let Parsed { config, warnings } = parse(SING_BOX, &Defaults::default()).unwrap();
-    assert_eq!(config.log.level, LevelFilter::DEBUG);
+    assert_eq!(config.log.level, Some(LevelFilter::DEBUG));
     assert_eq!(config.server.tag.as_deref(), Some("home"));
     assert_eq!((config.server.host.to_string().as_str(), config.server.port), ("203.0.113.7", 8443));
     assert_eq!(config.server.password.expose(), b"8JCsPssfgS8tiRwiMlhARg==");

@@ -243,11 +243,11 @@ fn names_without_fake_addresses_are_a_list_of_suffixes() {
 #[test]
 fn log_levels_have_sing_boxs_names() {
     for (log, expected) in [
-        (json!({ "level": "trace" }), LevelFilter::TRACE),
-        (json!({ "level": "warning" }), LevelFilter::WARN),
-        (json!({ "level": "panic" }), LevelFilter::ERROR),
-        (json!({ "level": "debug", "disabled": true }), LevelFilter::OFF),
-        (json!(null), LevelFilter::INFO),
+        (json!({ "level": "trace" }), Some(LevelFilter::TRACE)),
+        (json!({ "level": "warning" }), Some(LevelFilter::WARN)),
+        (json!({ "level": "panic" }), Some(LevelFilter::ERROR)),
+        (json!({ "level": "debug", "disabled": true }), Some(LevelFilter::OFF)),
+        (json!(null), None),
     ] {
         assert_eq!(parse_json(&minimal(json!({ "log": log }))).unwrap().config.log.level, expected);
     }

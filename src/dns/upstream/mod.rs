@@ -40,6 +40,8 @@ use self::queue::{Because, Queue};
 use self::rest::Rest;
 use super::flights::Ticket;
 use crate::clock::{Alarm, Clock};
+use crate::error::chain;
+use crate::private::Private;
 use crate::proto::timers::Moment;
 use crate::stats::counters;
 
@@ -373,11 +375,11 @@ impl<O: Open> Upstream<O> {
     /// Warns when questions begin to fail: a user notices that. Until then it is a habit of servers.
     fn report(&mut self, lost: &Lost) {
         count(&self.counters.broken);
-        let cause = std::error::Error::source(lost);
+        let error = Private(chain(lost)); // it may name the server, and hold its words
         if !self.questions.has_failed() || std::mem::replace(&mut self.is_failing, true) {
-            tracing::debug!(error = %lost, cause, "the DNS server was lost");
+            tracing::debug!(%error, "the DNS server was lost");
         } else {
-            tracing::warn!(error = %lost, cause, "the DNS server gives no answers");
+            tracing::warn!(%error, "the DNS server gives no answers");
         }
     }
 }

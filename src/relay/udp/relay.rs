@@ -12,6 +12,7 @@ use super::{Association, Style, bytes, length, poll_recv};
 use crate::budget::Holding;
 use crate::client::Stream;
 use crate::clock::{Alarm, Clock};
+use crate::private::Private;
 use crate::proto::timers::Moment;
 use crate::proto::uot::{self, Decoder};
 use crate::relay::Progress;
@@ -173,7 +174,7 @@ impl<'a, A: Association> Relay<'a, A> {
                 }
             };
             if !self.way.is_for_all && to != self.way.destination {
-                tracing::trace!(%to, "datagram for another destination dropped");
+                tracing::trace!(to = %Private(&to), "datagram for another destination dropped");
                 continue;
             }
             let length = length(payload.as_ref());

@@ -23,6 +23,7 @@ use crate::budget::Account;
 use crate::client::{Client, OpenError, Stream};
 use crate::clock::Clock;
 use crate::netstack::{Fate, Handler, Reply, TcpFlow, UdpFlow};
+use crate::private::Private;
 use crate::proto::target::Target;
 use crate::relay::socket::Socket;
 use crate::relay::tcp::{self, End};
@@ -136,7 +137,7 @@ pub(super) async fn associate(
             let served =
                 udp::serve(association, Mode::Packet, client, &style, datagrams, clock, progress).await;
             let Some(again) = served.association else { return served.end };
-            tracing::debug!(end = ?served.end, "an association waits for its next datagram");
+            tracing::debug!(end = ?Private(&served.end), "an association waits for its next datagram");
             association = again;
         }
     };
@@ -151,7 +152,7 @@ async fn serve(mut place: Place, relay: impl Future<Output = Result<End, OpenErr
     let result = place.until_closed(relay).await;
     let Entry { destination, progress, .. } = &*place.entry;
     let (up, down) = (progress.traffic().up(), progress.traffic().down());
-    tracing::debug!(%destination, up, down, ?result, "flow ended");
+    tracing::debug!(destination = %Private(destination), up, down, result = ?Private(&result), "flow ended");
     place.leave(match result {
         Ok(End::Finished | End::App(_) | End::Lingered) => Outcome::Finished,
         Ok(End::Server(_)) => Outcome::Failed,
