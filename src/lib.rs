@@ -16,6 +16,8 @@
 //! | [`relay`] | a flow and a stream, joined |
 //! | [`dns`] | the apps' queries, answered through the tunnel |
 //! | [`tunnel`] | the running whole: start, stop, state |
+//! | [`ffi`] | the whole for Kotlin and Swift: conversions only |
+//! | [`logging`] | where log lines go |
 //! | [`uplink`] | which network the machine's traffic leaves by: Linux, for the program |
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::disallowed_methods))] // a test's tasks live as long as its runtime
@@ -28,6 +30,8 @@ pub mod config;
 pub mod dns;
 pub mod entropy;
 pub mod error;
+pub mod ffi;
+pub mod logging;
 pub mod netstack;
 mod platform;
 mod private;
@@ -43,6 +47,8 @@ pub mod tunnel;
 pub mod uplink;
 
 pub use private::show_private;
+
+uniffi::setup_scaffolding!();
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -13,6 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("stats", &[]),
     ("private", &[]),
+    ("logging", &["clock", "platform", "private", "task"]),
     ("task", &[]),
     ("platform", &[]),
     ("tun", &["budget", "clock", "platform", "proto"]),
@@ -45,6 +46,25 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("uplink", &["platform"]),
+    (
+        "ffi",
+        &[
+            "budget",
+            "client",
+            "clock",
+            "config",
+            "error",
+            "logging",
+            "platform",
+            "private",
+            "proto",
+            "task",
+            "transport",
+            "tun",
+            "tunnel",
+        ],
+    ),
+    ("testserver", &["budget", "client", "clock", "entropy", "proto", "task", "transport"]),
 ];
 
 /// What the protocol is made of: nothing that waits, connects, or knows the time.

@@ -6,6 +6,8 @@ mod android;
 mod apple;
 #[cfg(not(any(target_os = "android", target_os = "ios", target_os = "macos")))]
 mod host;
+
+mod line;
 pub(crate) mod memory;
 #[cfg(any(target_os = "android", target_os = "ios", target_os = "macos"))]
 mod phone;
@@ -21,5 +23,6 @@ pub(crate) use android::*;
 pub(crate) use apple::*;
 #[cfg(not(any(target_os = "android", target_os = "ios", target_os = "macos")))]
 pub(crate) use host::*;
+pub(crate) use line::Lines;
 pub(crate) use unix::set_nonblocking;
 pub(crate) use way::Way;
