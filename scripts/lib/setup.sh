@@ -42,7 +42,8 @@ need_rust() {
   version=$(rustc --version | cut -d' ' -f2)
   least=$(sed -n 's/^rust-version = "\([0-9.]*\)".*/\1/p' Cargo.toml)
   at_least "$version" "$least" || die "Rust $version is older than $least: rustup update stable"
-  need_apt cc=gcc /usr/include/stdio.h=libc6-dev
+  need_apt cc=gcc
+  [[ $(uname) != Linux ]] || need_apt /usr/include/stdio.h=libc6-dev
 }
 
 at_least() { [[ $(printf '%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]; }
@@ -57,7 +58,7 @@ cached() {
     flock 9
     [[ -d $folder ]] && exit
     say "building ${folder##*/} (once, kept in $CACHE)"
-    rm -rf "$folder.part" && mkdir "$folder.part" &&
+    { rm -rf "$folder.part" 2>/dev/null || as_root rm -rf "$folder.part"; } && mkdir "$folder.part" &&
       "$builder" "$folder.part" "$@" && mv "$folder.part" "$folder"
   ) 9>"$folder.lock" || { say "${folder##*/} could not be built"; return 1; }
 }
