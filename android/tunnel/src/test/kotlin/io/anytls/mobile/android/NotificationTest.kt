@@ -9,7 +9,6 @@ import android.os.PowerManager
 import io.anytls.mobile.Power
 import io.anytls.mobile.TunnelState
 import io.anytls.mobile.testing.FakeVpn
-import io.anytls.mobile.testing.TestServer
 import io.anytls.mobile.testing.await
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
@@ -17,25 +16,23 @@ import kotlinx.coroutines.cancel
 import kotlinx.coroutines.flow.flowOf
 import kotlinx.coroutines.flow.map
 import kotlinx.coroutines.launch
-import org.junit.AfterClass
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNotNull
 import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue
-import org.junit.BeforeClass
 import org.junit.Test
 import org.robolectric.Robolectric
 import org.robolectric.Shadows.shadowOf
 import java.util.concurrent.atomic.AtomicInteger
 
-class NotificationTest : VpnTest() {
+class NotificationTest : ServerTest() {
     private val manager get() = app.getSystemService(NotificationManager::class.java)!!
     private val shown: Notification? get() = shadowOf(manager).allNotifications.singleOrNull()
     private val power get() = shadowOf(app.getSystemService(PowerManager::class.java))
 
     @Test
     fun the_service_is_in_the_foreground_before_anything_else() {
-        AnyTlsVpn.start(app, VpnConfig(server.uri))
+        AnyTlsVpn.start(app, config)
         deliverStart()
         val (notification, type) = FakeVpn.foreground.single()
         assertEquals("Starting", notification.text)
@@ -46,7 +43,7 @@ class NotificationTest : VpnTest() {
     @Test
     fun without_consent_there_is_another_type() {
         FakeVpn.prepared(false)
-        AnyTlsVpn.start(app, VpnConfig(server.uri))
+        AnyTlsVpn.start(app, config)
         deliverStart()
         assertEquals(from34(ServiceInfo.FOREGROUND_SERVICE_TYPE_SPECIAL_USE), FakeVpn.foreground.single().second)
         awaitFailure<VpnFailure.NotPrepared>()
@@ -56,7 +53,7 @@ class NotificationTest : VpnTest() {
     fun a_service_that_may_not_be_in_the_foreground_ends() {
         FakeVpn.foregroundError = IllegalStateException("started from the background")
         nextTun()
-        AnyTlsVpn.start(app, VpnConfig(server.uri))
+        AnyTlsVpn.start(app, config)
         deliverStart()
         awaitFailure<VpnFailure.ServiceRefused>()
     }
@@ -122,13 +119,6 @@ class NotificationTest : VpnTest() {
         }
     }
 
-    private fun connect() {
-        nextTun()
-        AnyTlsVpn.start(app, VpnConfig(server.uri))
-        deliverStart()
-        awaitTunnel<TunnelState.Connected>()
-    }
-
     private fun screen(isOn: Boolean) {
         power.setIsInteractive(isOn)
         app.sendBroadcast(Intent(if (isOn) Intent.ACTION_SCREEN_ON else Intent.ACTION_SCREEN_OFF))
@@ -138,20 +128,4 @@ class NotificationTest : VpnTest() {
     private fun from34(type: Int): Int = if (Build.VERSION.SDK_INT < 34) 0 else type
 
     private val Notification.text: String? get() = extras.getCharSequence(Notification.EXTRA_TEXT)?.toString()
-
-    companion object {
-        private lateinit var server: TestServer
-
-        @BeforeClass
-        @JvmStatic
-        fun startServer() {
-            server = TestServer()
-        }
-
-        @AfterClass
-        @JvmStatic
-        fun stopServer() {
-            server.close()
-        }
-    }
 }

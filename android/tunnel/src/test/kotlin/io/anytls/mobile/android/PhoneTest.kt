@@ -9,7 +9,6 @@ import io.anytls.mobile.MemoryPressure
 import io.anytls.mobile.Power
 import io.anytls.mobile.TunnelState
 import io.anytls.mobile.testing.FakeVpn
-import io.anytls.mobile.testing.TestServer
 import io.anytls.mobile.testing.await
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
@@ -17,17 +16,15 @@ import kotlinx.coroutines.cancel
 import kotlinx.coroutines.flow.first
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
-import org.junit.AfterClass
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNull
 import org.junit.Assert.assertThrows
-import org.junit.BeforeClass
 import org.junit.Test
 import org.robolectric.Shadows.shadowOf
 import java.util.concurrent.atomic.AtomicInteger
 
 /** What Android says of the phone reaches the core. */
-class PhoneTest : VpnTest() {
+class PhoneTest : ServerTest() {
     private val power get() = shadowOf(app.getSystemService(PowerManager::class.java))
 
     @Test
@@ -151,37 +148,13 @@ class PhoneTest : VpnTest() {
 
     @Test
     fun short_memory_costs_the_idle_sessions() {
-        val service = connect()
+        val service = connect().get()
         await("an idle session") { AnyTlsVpn.sessions().any { it.idle != null } }
         service.onTrimMemory(ComponentCallbacks2.TRIM_MEMORY_BACKGROUND)
         await("no idle session") { AnyTlsVpn.sessions().none { it.idle != null } }
     }
 
-    private fun connect(): AnyTlsVpnService {
-        nextTun()
-        AnyTlsVpn.start(app, VpnConfig(server.uri))
-        val service = deliverStart().get()
-        awaitTunnel<TunnelState.Connected>()
-        return service
-    }
-
     private fun broadcast(action: String) = app.sendBroadcast(Intent(action))
 
     private fun listeners(): List<Int> = listOf(shadowOf(app).registeredReceivers.size, networks.networkCallbacks.size)
-
-    companion object {
-        private lateinit var server: TestServer
-
-        @BeforeClass
-        @JvmStatic
-        fun startServer() {
-            server = TestServer()
-        }
-
-        @AfterClass
-        @JvmStatic
-        fun stopServer() {
-            server.close()
-        }
-    }
 }
