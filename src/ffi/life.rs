@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::mem;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub(super) struct Life {
     phase: Mutex<Phase>,
     /// How often a stop was asked for: starts that were asked for before the last one are called off.
     stops: AtomicU64,
+    /// How many of them are under way.
+    stopping: AtomicUsize,
     /// What the app has said of it, for this run and the next.
     phone: Mutex<Phone>,
     pub(super) events: Events,
@@ -89,6 +91,7 @@ impl Life {
             line: Arc::default(),
             phase: Mutex::default(),
             stops: AtomicU64::new(0),
+            stopping: AtomicUsize::new(0),
             phone: Mutex::default(),
             events: Events::default(),
         })
@@ -96,6 +99,9 @@ impl Life {
 
     /// Starts, after whatever starts or stops now.
     pub(super) async fn start(self: &Arc<Self>, config: String, attach: Attach) -> Result<(), TunnelError> {
+        if self.stopping.load(Ordering::SeqCst) == 0 && self.is_on() {
+            return Err(TunnelError::AlreadyStarted);
+        }
         let (answer, started) = oneshot::channel();
         let (life, place) = (Arc::clone(self), self.line.join());
         let stops = self.stops.load(Ordering::SeqCst);
@@ -103,6 +109,9 @@ impl Life {
             let result = shielded(|| {
                 let config = config::read(&config)?.config;
                 place.wait();
+                if answer.is_closed() {
+                    return Err(TunnelError::Cancelled); // nobody wants it any more
+                }
                 life.carry_out_start(config, attach, stops)
             });
             if answer.send(result).is_err_and(|result| result.is_ok()) {
@@ -122,11 +131,10 @@ impl Life {
             return Err(TunnelError::Cancelled);
         }
         let before = {
-            let mut phase = lock(&self.phase);
-            if matches!(&*phase, Phase::Running(run) if !run.has_ended()) {
+            if self.is_on() {
                 return Err(TunnelError::AlreadyStarted);
             }
-            mem::replace(&mut *phase, Phase::Starting)
+            mem::replace(&mut *lock(&self.phase), Phase::Starting)
         };
         if let Phase::Running(run) = before {
             run.gate.close();
@@ -150,6 +158,15 @@ impl Life {
         Ok(())
     }
 
+    /// Whether it runs, or is about to.
+    fn is_on(&self) -> bool {
+        match &*lock(&self.phase) {
+            Phase::Starting => true,
+            Phase::Running(run) => !run.has_ended(),
+            Phase::Stopped(_) | Phase::Stopping(_) => false,
+        }
+    }
+
     /// Stops, after whatever starts or stops now: a second at most. A stop from inside a listener cannot be heard
     /// by any before it returns.
     pub(super) async fn stop(self: &Arc<Self>) {
@@ -161,6 +178,7 @@ impl Life {
         }
         let (done, stopped) = oneshot::channel();
         let (life, place) = (Arc::clone(self), self.line.join());
+        self.stopping.fetch_add(1, Ordering::SeqCst);
         let stop = move || {
             if place.wait_within(rest_of_a_stop(asked_at)) {
                 life.carry_out_stop(asked_at, is_listener);
@@ -169,10 +187,12 @@ impl Life {
                 life.events.mute_after(&State::Stopped, Duration::ZERO);
             }
             drop(place);
+            life.stopping.fetch_sub(1, Ordering::SeqCst);
             let _nobody_waits = done.send(());
         };
         if task::detach("anytls-stop", stop).is_err() {
             self.carry_out_stop(asked_at, is_listener); // there is no thread left: the caller's has to do
+            self.stopping.fetch_sub(1, Ordering::SeqCst);
         }
         let _or_done = stopped.await;
     }

@@ -57,7 +57,7 @@ class CoroutineTest {
             assertFails<TunnelException.AlreadyStarted>("already_started", isRetryable = false) {
                 tunnel.start(config, second.fd)
             }
-            assertFalse(second.isHeld)
+            waitUntil("the TUN is let go") { !second.isHeld }
         }
         assertFails<TunnelException.NotStarted>("not_started", isRetryable = false) { tunnel.reload(config) }
         goOn()
@@ -80,10 +80,10 @@ class CoroutineTest {
             PacketTun().use { second ->
                 val start = scope.launch(start = CoroutineStart.UNDISPATCHED) { tunnel.start(config, second.fd) }
                 start.cancelAndJoin()
-                assertFalse(second.isHeld)
                 assertTrue(start.isCancelled)
+                stop.join()
+                waitUntil("the TUN is let go") { !second.isHeld }
             }
-            stop.join()
             mayAnswer.countDown()
             assertEquals(TunnelState.Stopped, tunnel.state())
         }

@@ -69,10 +69,12 @@ class ErrorsTest {
 
     @Test
     fun `a start without descriptors left fails and closes the TUN`() = withTunnel(config) {
-        tunnel.stop() // all that it needs is loaded now
+        tunnel.stop()
+        fun start(fd: Int) = refusalOf { tunnel.start(config, fd) }
+        start(-1) // all that it needs is loaded now
         val error = eventually("nobody else closes some meanwhile") {
             PacketTun().use { tun ->
-                val refusal = withoutFreeDescriptors { refusalOf { tunnel.start(config, tun.fd) } }
+                val refusal = withoutFreeDescriptors { start(tun.fd) }
                 tunnel.stop()
                 waitUntil("the TUN is let go") { !tun.isHeld }
                 refusal

@@ -96,11 +96,12 @@ class LifeTest {
         socket.write(sent)
         assertEquals(String(sent), String(socket.read(sent.size)))
 
+        val bytes = sent.size.toULong()
+        waitUntil("the bytes are counted") { tunnel.stats().traffic.downBytes == bytes }
         val connection = tunnel.connections().single()
         assertEquals(id, connection.id)
         assertEquals(ConnectionKind.SOCKET to ConnectionPhase.OPEN, connection.kind to connection.phase)
         assertEquals(destination, connection.destination)
-        val bytes = sent.size.toULong()
         assertEquals(bytes to bytes, connection.upBytes to connection.downBytes)
         assertEquals(1u, tunnel.sessions().sumOf { it.streams })
 

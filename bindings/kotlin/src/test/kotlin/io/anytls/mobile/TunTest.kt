@@ -50,11 +50,12 @@ class TunTest {
         val socket = lab.run { connect(echo) }
         socket.getOutputStream().write(1)
         assertEquals(1, socket.getInputStream().read())
-        val connection = tunnel.connections().single()
+        val connection =
+            eventually("the byte is counted") { tunnel.connections().single().takeIf { it.downBytes == 1uL } }
         assertEquals(ConnectionKind.TCP to ConnectionPhase.OPEN, connection.kind to connection.phase)
         assertEquals("${echo.address.hostAddress}:${echo.port}", connection.destination)
         assertEquals(1uL to 1uL, connection.upBytes to connection.downBytes)
-        assertEquals(1uL, tunnel.stats().packets.tcpFlows)
+        waitUntil("the flow is shown") { tunnel.stats().packets.tcpFlows == 1uL }
 
         assertTrue(tunnel.closeConnection(connection.id))
         val error = assertThrows(IOException::class.java) { socket.getInputStream().read() }
