@@ -130,12 +130,10 @@ impl Life {
         if is_called_off() {
             return Err(TunnelError::Cancelled);
         }
-        let before = {
-            if self.is_on() {
-                return Err(TunnelError::AlreadyStarted);
-            }
-            mem::replace(&mut *lock(&self.phase), Phase::Starting)
-        };
+        if self.is_on() {
+            return Err(TunnelError::AlreadyStarted);
+        }
+        let before = mem::replace(&mut *lock(&self.phase), Phase::Starting);
         if let Phase::Running(run) = before {
             run.gate.close();
         }
