@@ -2168,7 +2168,7 @@ public func FfiConverterTypeTunnel_lower(_ value: Tunnel) -> UInt64 {
 /**
  * One thing wrong with a config. Never quotes a value.
  */
-public struct ConfigProblem: Equatable, Hashable {
+public struct ConfigProblem: Equatable, Hashable, Codable {
     /**
      * Whether the config can be used all the same.
      */
@@ -2247,7 +2247,7 @@ public func FfiConverterTypeConfigProblem_lower(_ value: ConfigProblem) -> RustB
 /**
  * What an app needs of a config to set the VPN up and to show it. Without its secrets.
  */
-public struct ConfigSummary: Equatable, Hashable {
+public struct ConfigSummary: Equatable, Hashable, Codable {
     /**
      * The user's name for the server.
      */
@@ -2366,7 +2366,7 @@ public func FfiConverterTypeConfigSummary_lower(_ value: ConfigSummary) -> RustB
 /**
  * A connection of an app.
  */
-public struct ConnectionInfo: Equatable, Hashable {
+public struct ConnectionInfo: Equatable, Hashable, Codable {
     /**
      * Its number within the tunnel, rising.
      */
@@ -2485,7 +2485,7 @@ public func FfiConverterTypeConnectionInfo_lower(_ value: ConnectionInfo) -> Rus
 /**
  * Apps' DNS queries.
  */
-public struct DnsStats: Equatable, Hashable {
+public struct DnsStats: Equatable, Hashable, Codable {
     /**
      * Queries, over UDP and TCP.
      */
@@ -2584,7 +2584,7 @@ public func FfiConverterTypeDnsStats_lower(_ value: DnsStats) -> RustBuffer {
 /**
  * A failure, to act upon, to count, and to show. Holds no secret.
  */
-public struct Failure: Equatable, Hashable {
+public struct Failure: Equatable, Hashable, Codable {
     /**
      * What it is, for ever the same: `config`, `dial.timeout`.
      */
@@ -2673,7 +2673,7 @@ public func FfiConverterTypeFailure_lower(_ value: Failure) -> RustBuffer {
 /**
  * An address of the interface.
  */
-public struct InterfaceAddress: Equatable, Hashable {
+public struct InterfaceAddress: Equatable, Hashable, Codable {
     /**
      * IPv4 or IPv6, in its usual form.
      */
@@ -2742,7 +2742,7 @@ public func FfiConverterTypeInterfaceAddress_lower(_ value: InterfaceAddress) ->
 /**
  * How long the server takes, step by step.
  */
-public struct LatencyReport: Equatable, Hashable {
+public struct LatencyReport: Equatable, Hashable, Codable {
     /**
      * The TCP connect.
      */
@@ -2831,7 +2831,7 @@ public func FfiConverterTypeLatencyReport_lower(_ value: LatencyReport) -> RustB
 /**
  * What is logged, and where to.
  */
-public struct LogOptions: Equatable, Hashable {
+public struct LogOptions: Equatable, Hashable, Codable {
     /**
      * The most talkative level that is shown.
      */
@@ -2910,7 +2910,7 @@ public func FfiConverterTypeLogOptions_lower(_ value: LogOptions) -> RustBuffer 
 /**
  * A line of the log.
  */
-public struct LogRecord: Equatable, Hashable {
+public struct LogRecord: Equatable, Hashable, Codable {
     /**
      * The wall clock's time.
      */
@@ -2999,7 +2999,7 @@ public func FfiConverterTypeLogRecord_lower(_ value: LogRecord) -> RustBuffer {
 /**
  * Memory held of `tun.memory_limit`, in bytes.
  */
-public struct MemoryStats: Equatable, Hashable {
+public struct MemoryStats: Equatable, Hashable, Codable {
     /**
      * The limit.
      */
@@ -3078,7 +3078,7 @@ public func FfiConverterTypeMemoryStats_lower(_ value: MemoryStats) -> RustBuffe
 /**
  * Packets of the TUN.
  */
-public struct PacketStats: Equatable, Hashable {
+public struct PacketStats: Equatable, Hashable, Codable {
     /**
      * Packets from apps.
      */
@@ -3207,7 +3207,7 @@ public func FfiConverterTypePacketStats_lower(_ value: PacketStats) -> RustBuffe
 /**
  * A named set of pool options: the value of `preset` in a config.
  */
-public struct PoolPreset: Equatable, Hashable {
+public struct PoolPreset: Equatable, Hashable, Codable {
     /**
      * Its name in a config.
      */
@@ -3326,7 +3326,7 @@ public func FfiConverterTypePoolPreset_lower(_ value: PoolPreset) -> RustBuffer 
 /**
  * Sessions with the server, and streams on them.
  */
-public struct PoolStats: Equatable, Hashable {
+public struct PoolStats: Equatable, Hashable, Codable {
     /**
      * Gauge: sessions that serve no stream.
      */
@@ -3525,7 +3525,7 @@ public func FfiConverterTypePoolStats_lower(_ value: PoolStats) -> RustBuffer {
 /**
  * The parts of an `anytls://` URI, for a form to edit. Holds the password, which its text form leaves out.
  */
-public struct ServerUri: Equatable, Hashable, CustomDebugStringConvertible, CustomStringConvertible {
+public struct ServerUri: Equatable, Hashable, CustomDebugStringConvertible, CustomStringConvertible, Codable {
     /**
      * The password, not empty.
      */
@@ -3656,7 +3656,7 @@ public func FfiConverterTypeServerUri_lower(_ value: ServerUri) -> RustBuffer {
 /**
  * A session with the server.
  */
-public struct SessionInfo: Equatable, Hashable {
+public struct SessionInfo: Equatable, Hashable, Codable {
     /**
      * Its number within the tunnel, rising.
      */
@@ -3825,7 +3825,7 @@ public func FfiConverterTypeSessionInfo_lower(_ value: SessionInfo) -> RustBuffe
 /**
  * Apps' connections and bytes, TCP and UDP.
  */
-public struct TrafficStats: Equatable, Hashable {
+public struct TrafficStats: Equatable, Hashable, Codable {
     /**
      * Bytes from apps, without headers.
      */
@@ -3944,7 +3944,7 @@ public func FfiConverterTypeTrafficStats_lower(_ value: TrafficStats) -> RustBuf
 /**
  * The interface, for `VpnService.Builder` and `NEPacketTunnelNetworkSettings`.
  */
-public struct TunSettings: Equatable, Hashable {
+public struct TunSettings: Equatable, Hashable, Codable {
     /**
      * The largest packet, in bytes.
      */
@@ -4025,7 +4025,7 @@ public func FfiConverterTypeTunSettings_lower(_ value: TunSettings) -> RustBuffe
 /**
  * What a tunnel has counted since it was started.
  */
-public struct TunnelStats: Equatable, Hashable {
+public struct TunnelStats: Equatable, Hashable, Codable {
     /**
      * Apps' connections and bytes.
      */
@@ -4125,7 +4125,7 @@ public func FfiConverterTypeTunnelStats_lower(_ value: TunnelStats) -> RustBuffe
  * A callback of the app's has failed. Whatever else it throws is turned into this.
  */
 public 
-enum CallbackError: Swift.Error, Equatable, Hashable, Foundation.LocalizedError {
+enum CallbackError: Swift.Error, Equatable, Hashable, Codable, Foundation.LocalizedError {
 
     
     
@@ -4209,7 +4209,7 @@ public func FfiConverterTypeCallbackError_lower(_ value: CallbackError) -> RustB
  * What a connection is on the app's side.
  */
 
-public enum ConnectionKind: Equatable, Hashable {
+public enum ConnectionKind: Equatable, Hashable, Codable {
     
     /**
      * TCP out of the TUN's packets.
@@ -4304,7 +4304,7 @@ public func FfiConverterTypeConnectionKind_lower(_ value: ConnectionKind) -> Rus
  * How far a connection has come.
  */
 
-public enum ConnectionPhase: Equatable, Hashable {
+public enum ConnectionPhase: Equatable, Hashable, Codable {
     
     /**
      * The server has not opened the stream yet.
@@ -4379,7 +4379,7 @@ public func FfiConverterTypeConnectionPhase_lower(_ value: ConnectionPhase) -> R
  * What a listener is told.
  */
 
-public enum Event: Equatable, Hashable {
+public enum Event: Equatable, Hashable, Codable {
     
     /**
      * The state, first as it is, then whenever it is another.
@@ -4466,7 +4466,7 @@ public func FfiConverterTypeEvent_lower(_ value: Event) -> RustBuffer {
  * How talkative the log is.
  */
 
-public enum LogLevel: Equatable, Hashable {
+public enum LogLevel: Equatable, Hashable, Codable {
     
     /**
      * Nothing.
@@ -4581,7 +4581,7 @@ public func FfiConverterTypeLogLevel_lower(_ value: LogLevel) -> RustBuffer {
  * How short the system is of memory.
  */
 
-public enum MemoryPressure: Equatable, Hashable {
+public enum MemoryPressure: Equatable, Hashable, Codable {
     
     /**
      * Not short.
@@ -4666,7 +4666,7 @@ public func FfiConverterTypeMemoryPressure_lower(_ value: MemoryPressure) -> Rus
  * How awake the phone is.
  */
 
-public enum Power: Equatable, Hashable {
+public enum Power: Equatable, Hashable, Codable {
     
     /**
      * Somebody looks at it.
@@ -4761,7 +4761,7 @@ public func FfiConverterTypePower_lower(_ value: Power) -> RustBuffer {
  * Whether a config can be used in spite of a problem.
  */
 
-public enum Severity: Equatable, Hashable {
+public enum Severity: Equatable, Hashable, Codable {
     
     /**
      * The config is refused.
@@ -4836,7 +4836,7 @@ public func FfiConverterTypeSeverity_lower(_ value: Severity) -> RustBuffer {
  * Why a call failed. `failure()` gives the same in a form to count and to show.
  */
 public 
-enum TunnelError: Swift.Error, Equatable, Hashable, Foundation.LocalizedError {
+enum TunnelError: Swift.Error, Equatable, Hashable, Codable, Foundation.LocalizedError {
 
     
     
@@ -5114,7 +5114,7 @@ public func FfiConverterTypeTunnelError_lower(_ value: TunnelError) -> RustBuffe
  * How the tunnel is doing.
  */
 
-public enum TunnelState: Equatable, Hashable {
+public enum TunnelState: Equatable, Hashable, Codable {
     
     /**
      * It does not run.
@@ -5457,6 +5457,30 @@ fileprivate struct FfiConverterOptionSequenceString: FfiConverterRustBuffer {
         switch try readInt(&buf) as Int8 {
         case 0: return nil
         case 1: return try FfiConverterSequenceString.read(from: &buf)
+        default: throw UniffiInternalError.unexpectedOptionalTag
+        }
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+fileprivate struct FfiConverterOptionTypeDescriptor: FfiConverterRustBuffer {
+    typealias SwiftType = Descriptor?
+
+    public static func write(_ value: SwiftType, into buf: inout [UInt8]) {
+        guard let value = value else {
+            writeInt(&buf, Int8(0))
+            return
+        }
+        writeInt(&buf, Int8(1))
+        FfiConverterTypeDescriptor.write(value, into: &buf)
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> SwiftType {
+        switch try readInt(&buf) as Int8 {
+        case 0: return nil
+        case 1: return try FfiConverterTypeDescriptor.read(from: &buf)
         default: throw UniffiInternalError.unexpectedOptionalTag
         }
     }
@@ -5808,6 +5832,17 @@ public func presets() -> [PoolPreset]  {
     return try!  FfiConverterSequenceTypePoolPreset.lift(try! rustCall() {
         uniffiCallStatus in
     uniffi_anytls_mobile_fn_func_presets(uniffiCallStatus
+    )
+})
+}
+/**
+ * A duplicate of the TUN that the system has made for this process's packet tunnel provider, to hand to
+ * `start`; null when there is none. Apple's systems alone hide it; elsewhere always null.
+ */
+public func findTun() -> Descriptor?  {
+    return try!  FfiConverterOptionTypeDescriptor.lift(try! rustCall() {
+        uniffiCallStatus in
+    uniffi_anytls_mobile_fn_func_find_tun(uniffiCallStatus
     )
 })
 }

@@ -542,6 +542,12 @@ RustBuffer uniffi_anytls_mobile_fn_func_presets(RustCallStatus *_Nonnull out_sta
     
 );
 #endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_ANYTLS_MOBILE_FN_FUNC_FIND_TUN
+#define UNIFFI_FFIDEF_UNIFFI_ANYTLS_MOBILE_FN_FUNC_FIND_TUN
+RustBuffer uniffi_anytls_mobile_fn_func_find_tun(RustCallStatus *_Nonnull out_status
+    
+);
+#endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_ANYTLS_MOBILE_FN_FUNC_SET_LOG_LEVEL
 #define UNIFFI_FFIDEF_UNIFFI_ANYTLS_MOBILE_FN_FUNC_SET_LOG_LEVEL
 void uniffi_anytls_mobile_fn_func_set_log_level(RustBuffer level, RustCallStatus *_Nonnull out_status
@@ -839,6 +845,12 @@ uint16_t uniffi_anytls_mobile_checksum_func_parse_uri(void
 #ifndef UNIFFI_FFIDEF_UNIFFI_ANYTLS_MOBILE_CHECKSUM_FUNC_PRESETS
 #define UNIFFI_FFIDEF_UNIFFI_ANYTLS_MOBILE_CHECKSUM_FUNC_PRESETS
 uint16_t uniffi_anytls_mobile_checksum_func_presets(void
+    
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_ANYTLS_MOBILE_CHECKSUM_FUNC_FIND_TUN
+#define UNIFFI_FFIDEF_UNIFFI_ANYTLS_MOBILE_CHECKSUM_FUNC_FIND_TUN
+uint16_t uniffi_anytls_mobile_checksum_func_find_tun(void
     
 );
 #endif

@@ -3,6 +3,7 @@
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 
 use super::TunnelError;
+use crate::platform;
 use crate::tun::adopt;
 
 /// A file descriptor, handed over: Android's `detachFd()`, a `dup` elsewhere. Whatever comes of the call that
@@ -23,6 +24,13 @@ impl Descriptor {
         let bad = |error: std::io::Error| TunnelError::Descriptor { reason: error.to_string() };
         adopt(number).map(Self).map_err(bad)
     }
+}
+
+/// A duplicate of the TUN that the system has made for this process's packet tunnel provider, to hand to
+/// `start`; null when there is none. Apple's systems alone hide it; elsewhere always null.
+#[uniffi::export]
+pub fn find_tun() -> Option<Descriptor> {
+    platform::find_tun().map(Descriptor)
 }
 
 impl From<OwnedFd> for Descriptor {

@@ -25,7 +25,7 @@ pub use config::{
     ConfigProblem, ConfigSummary, InterfaceAddress, PoolPreset, ServerUri, Severity, TunSettings, build_uri,
     parse_config, parse_uri, presets,
 };
-pub use descriptor::Descriptor;
+pub use descriptor::{Descriptor, find_tun};
 pub use error::{Failure, TunnelError};
 pub use events::Event;
 pub use logging::{LogLevel, LogOptions, LogRecord, LogSink, set_log_level, set_logger};

@@ -7,6 +7,7 @@ use tracing::{Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
+pub(crate) use super::kernel_control::{find_tun, prepare_tun};
 pub(crate) use super::phone::*;
 pub(crate) use super::utun::{tun_read, tun_write};
 

@@ -7,10 +7,14 @@ mod apple;
 #[cfg(not(any(target_os = "android", target_os = "ios", target_os = "macos")))]
 mod host;
 
+#[cfg(any(target_os = "ios", target_os = "macos"))]
+mod kernel_control;
 mod line;
 pub(crate) mod memory;
 #[cfg(any(target_os = "android", target_os = "ios", target_os = "macos"))]
 mod phone;
+#[cfg(not(any(target_os = "ios", target_os = "macos")))]
+mod plain_tun;
 pub(crate) mod socket;
 mod unix;
 #[cfg(any(target_os = "ios", target_os = "macos", test))]

@@ -1,8 +1,7 @@
 //! What every supported system does the same way.
 #![allow(unsafe_code)]
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
@@ -25,14 +24,4 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: F_SETFL takes an integer and touches no memory of ours.
     let status = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) };
     if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// Reads one packet from a TUN without a header of its own, in one system call. 0 is end of file.
-pub(crate) fn tun_read(mut tun: &File, packet: &mut [u8]) -> io::Result<usize> {
-    tun.read(packet)
-}
-
-/// Writes one packet to a TUN without a header of its own, in one system call.
-pub(crate) fn tun_write(mut tun: &File, packet: &[u8]) -> io::Result<usize> {
-    tun.write(packet)
 }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{Interest, Ready};
 use tokio::runtime::Handle;
+use tracing::debug;
 
 use super::{Device, SendError};
 use crate::platform;
@@ -51,6 +52,9 @@ impl FdDevice {
     pub fn new(fd: OwnedFd, mtu: u16) -> io::Result<Self> {
         Handle::try_current().map_err(io::Error::other)?;
         platform::set_nonblocking(fd.as_fd())?;
+        if let Err(error) = platform::prepare_tun(fd.as_fd()) {
+            debug!(%error, "the TUN keeps the system's queue"); // slower, and as right
+        }
         // Readable alone: no wake-ups for room to write, which nobody waits for.
         // SAFETY: the file owns its descriptor, and stays as it is until the AsyncFd is dropped.
         let tun = unsafe { AsyncFd::register_with_interest(File::from(fd), Interest::READABLE) }?;

@@ -785,6 +785,8 @@ internal object IntegrityCheckingUniffiLib {
     ): Int
     external fun uniffi_anytls_mobile_checksum_func_presets(
     ): Int
+    external fun uniffi_anytls_mobile_checksum_func_find_tun(
+    ): Int
     external fun uniffi_anytls_mobile_checksum_func_set_log_level(
     ): Int
     external fun uniffi_anytls_mobile_checksum_func_set_logger(
@@ -948,6 +950,8 @@ internal object UniffiLib {
     external fun uniffi_anytls_mobile_fn_func_parse_uri(`text`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus, 
     ): RustBuffer.ByValue
     external fun uniffi_anytls_mobile_fn_func_presets(uniffi_out_err: UniffiRustCallStatus, 
+    ): RustBuffer.ByValue
+    external fun uniffi_anytls_mobile_fn_func_find_tun(uniffi_out_err: UniffiRustCallStatus, 
     ): RustBuffer.ByValue
     external fun uniffi_anytls_mobile_fn_func_set_log_level(`level`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus, 
     ): Unit
@@ -6524,6 +6528,38 @@ public object FfiConverterOptionalSequenceString: FfiConverterRustBuffer<List<ko
 /**
  * @suppress
  */
+public object FfiConverterOptionalTypeDescriptor: FfiConverterRustBuffer<Descriptor?> {
+    override fun read(buf: ByteBuffer): Descriptor? {
+        if (buf.get().toInt() == 0) {
+            return null
+        }
+        return FfiConverterTypeDescriptor.read(buf)
+    }
+
+    override fun allocationSize(value: Descriptor?): ULong {
+        if (value == null) {
+            return 1UL
+        } else {
+            return 1UL + FfiConverterTypeDescriptor.allocationSize(value)
+        }
+    }
+
+    override fun write(value: Descriptor?, buf: ByteBuffer) {
+        if (value == null) {
+            buf.put(0)
+        } else {
+            buf.put(1)
+            FfiConverterTypeDescriptor.write(value, buf)
+        }
+    }
+}
+
+
+
+
+/**
+ * @suppress
+ */
 public object FfiConverterSequenceString: FfiConverterRustBuffer<List<kotlin.String>> {
     override fun read(buf: ByteBuffer): List<kotlin.String> {
         val len = buf.getInt()
@@ -6827,6 +6863,20 @@ public typealias FfiConverterTypeDescriptor = FfiConverterInt
             return FfiConverterSequenceTypePoolPreset.lift(
     uniffiRustCall() { _status ->
     UniffiLib.uniffi_anytls_mobile_fn_func_presets(
+    
+        _status)
+}
+    )
+    }
+    
+
+        /**
+         * A duplicate of the TUN that the system has made for this process's packet tunnel provider, to hand to
+         * `start`; null when there is none. Apple's systems alone hide it; elsewhere always null.
+         */ fun `findTun`(): Descriptor? {
+            return FfiConverterOptionalTypeDescriptor.lift(
+    uniffiRustCall() { _status ->
+    UniffiLib.uniffi_anytls_mobile_fn_func_find_tun(
     
         _status)
 }
