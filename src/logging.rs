@@ -15,6 +15,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
+use crate::budget::LOG_BYTES;
 use crate::clock;
 use crate::platform::{self, Lines};
 use crate::private::show_private;
@@ -63,9 +64,6 @@ pub enum LoggingError {
 
 /// How long lines are gathered before the app is woken for them.
 const GATHER: Duration = Duration::from_millis(100);
-
-/// What waits for the sink at most.
-const MAX_WAITING_BYTES: usize = 64 * 1024;
 
 /// What a line costs besides its text.
 const RECORD_BYTES: usize = size_of::<Record>();
@@ -217,7 +215,7 @@ impl Waiting {
     fn push(&mut self, record: Record) {
         self.bytes += RECORD_BYTES + record.message.len();
         self.records.push_back(record);
-        while self.bytes > MAX_WAITING_BYTES
+        while self.bytes > LOG_BYTES
             && let Some(oldest) = self.records.pop_front()
         {
             self.bytes -= RECORD_BYTES + oldest.message.len();

@@ -15,10 +15,18 @@
 //! The sum holds because of one rule. A holder may grow beyond its floor only by a part of what is free
 //! ([`Account::allowance`]), so growth of that kind never takes the account over its limit; what can are
 //! the floors alone, and those have a share of their own.
+//!
+//! What is bounded and not within the limit, stacks and what waits at the border to the app, is summed in
+//! `extension`, against what a Network Extension may have. Both sums are checked when this is compiled.
 
 mod account;
+mod extension;
 
 pub use account::{Account, Holding};
+pub use extension::{
+    CONFIG_TEXT_BYTES, EXTENSION_BYTES, IOS_LIMIT_BYTES, IOS_MAX_SESSIONS, LOG_BYTES, MAX_LOOKUPS,
+    MAX_THREADS, STACK_BYTES, UNCOUNTED_BYTES,
+};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -167,18 +175,18 @@ pub struct Budget {
 impl Budget {
     /// Divides `limit` bytes (taken for [`MIN_LIMIT_BYTES`] if less) for up to `max_sessions` sessions, as
     /// many as fit when that is 0, and for flows that are answered `eager`ly or not.
-    pub fn divide(limit: usize, max_sessions: usize, eager: bool) -> Self {
-        let limit = limit.max(MIN_LIMIT_BYTES);
+    pub const fn divide(limit: usize, max_sessions: usize, eager: bool) -> Self {
+        let limit = max(limit, MIN_LIMIT_BYTES);
         let (beside, elastic) = (limit / 16, limit / 8);
-        let reassembly = (beside / 8).clamp(REASSEMBLY_FLOOR_BYTES, REASSEMBLY_BYTES);
+        let reassembly = max(REASSEMBLY_FLOOR_BYTES, min(beside / 8, REASSEMBLY_BYTES));
         let dns = (beside - reassembly) * 3 / 7;
         let datagrams = beside - reassembly - dns;
         // With the elastic share half of it all: what crosses sessions has crossed a ring before.
         let affordable = (limit / 2 - elastic) / SESSION_FLOOR_BYTES;
-        let max_sessions = if max_sessions == 0 { affordable } else { max_sessions.min(affordable) };
+        let max_sessions = if max_sessions == 0 { affordable } else { min(max_sessions, affordable) };
         let netstack = limit - SHARED_BYTES - beside - elastic - max_sessions * SESSION_FLOOR_BYTES;
         // A sixteenth is the rings', whatever the number of flows.
-        let max_flows = ((netstack - netstack / 16) / flow_bytes(eager)).min(MAX_FLOWS);
+        let max_flows = min((netstack - netstack / 16) / flow_bytes(eager), MAX_FLOWS);
         Self { limit, max_sessions, elastic, netstack, max_flows, datagrams, reassembly, dns, eager }
     }
 
@@ -204,7 +212,7 @@ impl Budget {
     }
 
     /// The sum of all shares.
-    pub fn worst_case(&self) -> usize {
+    pub const fn worst_case(&self) -> usize {
         let sessions = self.max_sessions * SESSION_FLOOR_BYTES + self.elastic;
         SHARED_BYTES + sessions + self.netstack + self.datagrams + self.reassembly + self.dns
     }
@@ -233,6 +241,15 @@ impl Budget {
 /// try again, and in a session's output.
 const fn flow_bytes(eager: bool) -> usize {
     if eager { FLOW_BYTES + 2 * FIRST_BYTES } else { FLOW_BYTES }
+}
+
+// `Ord` has no const functions.
+const fn min(a: usize, b: usize) -> usize {
+    if a < b { a } else { b }
+}
+
+const fn max(a: usize, b: usize) -> usize {
+    if a > b { a } else { b }
 }
 
 /// What those hold, in bytes, that have no account.
@@ -317,7 +334,7 @@ mod tests {
 
     #[test]
     fn the_platforms_defaults_have_room_for_their_sessions_and_flows() {
-        for (limit, sessions, flows) in [(24 * MIB, 128, 5_000), (12 * MIB, 64, 2_400)] {
+        for (limit, sessions, flows) in [(24 * MIB, 128, 5_000), (IOS_LIMIT_BYTES, IOS_MAX_SESSIONS, 2_400)] {
             let budget = Budget::divide(limit, sessions, false);
             assert_eq!(budget.max_sessions, sessions);
             assert!(budget.max_flows >= flows, "{budget:?}");

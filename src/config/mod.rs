@@ -37,11 +37,13 @@ pub use uri::Uri;
 
 use serde_json::Value;
 
+use crate::budget::{CONFIG_TEXT_BYTES, IOS_LIMIT_BYTES, IOS_MAX_SESSIONS};
+
 use problem::Findings;
 use section::Section;
 
-/// The longest text that is read, in bytes: sing-box configs with long rule lists stay below it.
-pub const MAX_TEXT_BYTES: usize = 1 << 20;
+/// The longest text that is read, in bytes.
+pub const MAX_TEXT_BYTES: usize = CONFIG_TEXT_BYTES;
 
 /// All that a tunnel needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,10 +87,10 @@ impl Default for Defaults {
 }
 
 impl Defaults {
-    /// For iOS: utun slows down above one mbuf cluster, and an extension lives in 50 MB.
+    /// For iOS: utun slows down above one mbuf cluster, and an extension lives in 50 MiB.
     pub fn ios() -> Self {
         const MTU: Mtu = Mtu::new(4064).unwrap();
-        Self { mtu: MTU, memory_limit: 12 << 20, max_sessions: 64 }
+        Self { mtu: MTU, memory_limit: IOS_LIMIT_BYTES, max_sessions: IOS_MAX_SESSIONS }
     }
 }
 

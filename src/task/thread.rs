@@ -12,13 +12,7 @@ use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use super::{TaskError, span};
-
-/// What Android gives its own threads; iOS gives half. Callbacks of the app may run on it. Only pages
-/// that were touched cost memory.
-const STACK_BYTES: usize = 1024 * 1024;
-
-/// Threads for calls that block, which are name look-ups: one that hangs must not stall the others.
-const MAX_BLOCKING_THREADS: usize = 4;
+use crate::budget::{MAX_LOOKUPS, STACK_BYTES};
 
 /// Runs `work`, which ends by itself, on a thread that nobody waits for.
 ///
@@ -120,7 +114,7 @@ fn runtime(name: &'static str) -> io::Result<LocalRuntime> {
         .enable_all()
         .thread_name(format!("{name}-block"))
         .thread_stack_size(STACK_BYTES)
-        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .max_blocking_threads(MAX_LOOKUPS) // the only calls that block
         .build_local(LocalOptions::default())
 }
 

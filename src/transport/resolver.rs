@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use crate::budget::MAX_LOOKUPS;
+
 /// The answer to come; dropping it gives the lookup up.
 pub type Lookup = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
@@ -25,8 +27,6 @@ pub trait Resolve: Send + Sync + 'static {
 pub struct BlockingLookups {
     gate: Arc<Semaphore>,
 }
-
-const MAX_LOOKUPS: usize = 4;
 
 impl Default for BlockingLookups {
     fn default() -> Self {

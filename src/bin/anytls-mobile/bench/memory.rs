@@ -112,14 +112,15 @@ async fn use_all(client: &TlsClient, count: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-struct Memory {
-    rss: u64,
-    anonymous: u64,
+/// What this process has in memory.
+pub(super) struct Memory {
+    pub(super) rss: u64,
+    pub(super) anonymous: u64,
 }
 
 impl Memory {
     /// In KiB, as the kernel counts it.
-    fn now() -> Result<Self, Failure> {
+    pub(super) fn now() -> Result<Self, Failure> {
         let status = fs::read_to_string("/proc/self/status")?;
         let field = |name: &str| {
             let line = status.lines().find(|line| line.starts_with(name))?;

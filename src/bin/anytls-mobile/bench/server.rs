@@ -1,16 +1,20 @@
 //! The server, in a process of its own.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anytls_mobile::proto::auth::PasswordHash;
+use anytls_mobile::proto::target::Host;
+use anytls_mobile::proto::uot::MAGIC_NAME;
 use anytls_mobile::testserver::{Identity, ServerOptions, Service, TestServer};
 use rcgen::{BasicConstraints, CertificateParams, CustomExtension, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
+use tokio::net::UdpSocket;
 
+use super::throttle;
 use crate::Failure;
 
 pub(super) const PASSWORD: &str = "bench";
@@ -60,6 +64,17 @@ fn ballast() -> CustomExtension {
     CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 32473, 1], vec![0x5a; BALLAST])
 }
 
+/// What a server does besides.
+#[derive(Default)]
+pub(super) struct Wishes {
+    /// Closes sessions that were idle for longer.
+    pub(super) idle_limit: Option<Duration>,
+    /// Is reached through a [`throttle`].
+    pub(super) bytes_a_second: Option<u64>,
+    /// Sends back datagrams that come to this address of its host.
+    pub(super) udp_echo: Option<SocketAddr>,
+}
+
 /// A server in a process of its own, which is killed when this is dropped.
 pub(super) struct Server {
     process: Child,
@@ -73,6 +88,12 @@ impl Server {
         chain: &Chain,
         idle_limit: Option<Duration>,
     ) -> Result<Self, Failure> {
+        Self::start_with(listen, chain, Wishes { idle_limit, ..Wishes::default() })
+    }
+
+    /// The same, with all that one can do.
+    pub(super) fn start_with(listen: SocketAddr, chain: &Chain, wishes: Wishes) -> Result<Self, Failure> {
+        let Wishes { idle_limit, bytes_a_second, udp_echo } = wishes;
         let mut process = Command::new(std::env::current_exe()?)
             .args(["bench", "server"])
             .stdin(Stdio::piped())
@@ -81,6 +102,8 @@ impl Server {
         let options = json!({
             "listen": listen,
             "idle_limit_ms": idle_limit.and_then(|limit| u64::try_from(limit.as_millis()).ok()),
+            "bytes_a_second": bytes_a_second,
+            "udp_echo": udp_echo,
             "certificates": chain.shown,
             "key": chain.key,
         });
@@ -113,12 +136,31 @@ pub(super) fn serve() -> Result<(), Failure> {
     options.listen = text("listen").parse()?;
     options.idle_limit = asked["idle_limit_ms"].as_u64().map(Duration::from_millis);
     options.identity = Identity::Pem { certificates: text("certificates"), key: text("key") };
-    options.outbound =
-        Arc::new(|target| if target.port == SENDER.port() { Service::Send(CHUNK) } else { Service::Echo });
+    options.outbound = Arc::new(|target| match &target.host {
+        Host::Name(name) if name.as_str() == MAGIC_NAME => Service::Connect,
+        _ if target.port == SENDER.port() => Service::Send(CHUNK),
+        _ => Service::Echo,
+    });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let server = runtime.block_on(TestServer::start(options))?;
-    println!("{}", server.address());
+    if let Ok(address) = text("udp_echo").parse::<SocketAddr>() {
+        let socket = runtime.block_on(UdpSocket::bind(address))?;
+        runtime.spawn(echo(socket));
+    }
+    let address = match asked["bytes_a_second"].as_u64() {
+        Some(bytes) => runtime.block_on(throttle::listen(server.address(), bytes))?,
+        None => server.address(),
+    };
+    println!("{address}");
     let mut rest = Vec::new();
     std::io::stdin().lock().read_to_end(&mut rest)?; // until whoever started us is gone
     Ok(())
+}
+
+async fn echo(socket: UdpSocket) -> io::Result<()> {
+    let mut datagram = vec![0; 64 * 1024];
+    loop {
+        let (length, from) = socket.recv_from(&mut datagram).await?;
+        let _full = socket.try_send_to(&datagram[..length], from);
+    }
 }
