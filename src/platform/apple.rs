@@ -14,6 +14,9 @@ pub(crate) use super::utun::{tun_read, tun_write};
 /// Whether the library lives in a Network Extension.
 pub(crate) const IS_EXTENSION: bool = true;
 
+/// Whether the resolver knows another form of an IPv4 address, on a network that has IPv6 alone.
+pub(crate) const TRANSLATES_ADDRESSES: bool = true;
+
 /// Log lines go to the unified log.
 pub(crate) fn system_log<S>() -> impl Layer<S>
 where

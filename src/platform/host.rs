@@ -37,6 +37,9 @@ pub(crate) fn prepare_tun(_tun: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether the resolver knows another form of an IPv4 address, on a network that has IPv6 alone.
+pub(crate) const TRANSLATES_ADDRESSES: bool = false;
+
 /// Log lines go to standard error.
 pub(crate) fn system_log<S>() -> impl Layer<S>
 where

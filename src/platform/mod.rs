@@ -10,6 +10,7 @@ mod host;
 #[cfg(any(target_os = "ios", target_os = "macos"))]
 mod kernel_control;
 mod line;
+mod lookup;
 pub(crate) mod memory;
 #[cfg(any(target_os = "android", target_os = "ios", target_os = "macos"))]
 mod phone;
@@ -28,5 +29,6 @@ pub(crate) use apple::*;
 #[cfg(not(any(target_os = "android", target_os = "ios", target_os = "macos")))]
 pub(crate) use host::*;
 pub(crate) use line::Lines;
+pub(crate) use lookup::lookup;
 pub(crate) use unix::set_nonblocking;
 pub(crate) use way::Way;

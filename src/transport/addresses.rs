@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::error::{DialError, DialStage};
 use super::resolver::Resolve;
 use crate::clock::Clock;
+use crate::platform;
 use crate::private::Private;
 use crate::proto::timers::Moment;
 
@@ -29,8 +30,10 @@ const MAX_ADDRESSES: usize = 16;
 pub(super) struct Addresses {
     host: String,
     port: u16,
-    /// The host when it is an address, and there is nothing to ask.
+    /// The host when it is an address.
     literal: Option<IpAddr>,
+    /// Whether the resolver may know another form of an IPv4 address.
+    translates: bool,
     resolver: Arc<dyn Resolve>,
     limit: Duration,
     clock: Clock,
@@ -53,7 +56,9 @@ impl Addresses {
         clock: Clock,
     ) -> Self {
         let state = State { cache: Cache::default(), turn: Arc::default() };
-        Self { literal: host.parse().ok(), host, port, resolver, limit, clock, state: Mutex::new(state) }
+        let literal = host.parse().ok();
+        let translates = platform::TRANSLATES_ADDRESSES;
+        Self { host, port, literal, translates, resolver, limit, clock, state: Mutex::new(state) }
     }
 
     /// The addresses in the order in which to try them; never empty.
@@ -61,7 +66,9 @@ impl Addresses {
     /// # Cancel safety
     /// Dropping it gives up one's turn.
     pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, DialError> {
-        if let Some(address) = self.literal {
+        if let Some(address) = self.literal
+            && !(self.translates && address.is_ipv4())
+        {
             return Ok(vec![SocketAddr::new(address, self.port)]);
         }
         let turn = Arc::clone(&self.state().turn);
@@ -108,7 +115,8 @@ impl Addresses {
         error: DialError,
     ) -> Result<Vec<SocketAddr>, DialError> {
         let mut state = self.state();
-        let Some(addresses) = state.cache.known() else {
+        let itself = || Some(vec![SocketAddr::new(self.literal?, self.port)]);
+        let Some(addresses) = state.cache.known().or_else(itself) else {
             return Err(error);
         };
         tracing::debug!(error = %Private(&error), "using the last known addresses of the server");
@@ -270,6 +278,33 @@ mod tests {
                 answer.map_err(io::Error::from)
             })
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_is_asked_for_where_it_may_have_another_form() {
+        let host = |host: &str, translates| {
+            let script = Arc::new(Script { answers: vec![Ok(vec![v6(64)])], asked: AtomicUsize::new(0) });
+            let limit = Duration::from_secs(5);
+            let addresses = Addresses::new(host.to_owned(), 443, script, limit, Clock::Tokio);
+            Addresses { translates, ..addresses }
+        };
+        assert_eq!(host("192.0.2.1", false).resolve().await.unwrap(), [v4(1)]);
+        assert_eq!(host("2001:db8::1", true).resolve().await.unwrap(), [v6(1)]);
+        let translated = host("192.0.2.1", true);
+        assert_eq!(translated.resolve().await.unwrap(), [v6(64)]);
+        translated.handle_path_change();
+        assert_eq!(translated.resolve().await.unwrap(), [v6(64)], "known, while nobody answers");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_whose_other_form_is_not_found_is_itself() {
+        let script =
+            Arc::new(Script { answers: vec![Err(io::ErrorKind::NotFound)], asked: AtomicUsize::new(0) });
+        let addresses =
+            Addresses::new("192.0.2.1".to_owned(), 443, script, Duration::from_secs(5), Clock::Tokio);
+        let addresses = Addresses { translates: true, ..addresses };
+        assert_eq!(addresses.resolve().await.unwrap(), [v4(1)]);
+        assert_eq!(addresses.resolve().await.unwrap(), [v4(1)], "nobody answers");
     }
 
     fn addresses(answers: Vec<Result<Vec<SocketAddr>, io::ErrorKind>>) -> (Arc<Addresses>, Arc<Script>) {

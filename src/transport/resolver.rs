@@ -2,20 +2,22 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
 use crate::budget::MAX_LOOKUPS;
+use crate::platform;
 
 /// The answer to come; dropping it gives the lookup up.
 pub type Lookup = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
 /// Turns the server's name into addresses, in the order of preference, without going through the tunnel.
 pub trait Resolve: Send + Sync + 'static {
-    /// Starts a lookup of `host`, which is never an IP address.
+    /// Starts a lookup of `host`: a name, and on Apple's systems an IPv4 address as well, which has another form on
+    /// networks without IPv4.
     fn resolve(&self, host: &str, port: u16) -> Lookup;
 }
 
@@ -61,7 +63,7 @@ pub struct SystemResolver(BlockingLookups);
 impl Resolve for SystemResolver {
     fn resolve(&self, host: &str, port: u16) -> Lookup {
         let host = host.to_owned();
-        self.0.run(move || (host.as_str(), port).to_socket_addrs().map(Vec::from_iter))
+        self.0.run(move || platform::lookup(&host, port))
     }
 }
 
