@@ -116,8 +116,11 @@ fn a_reload_changes_what_it_may_and_refuses_the_rest() {
     let tunnel = Tunnel::new(None);
     let _phone = start(&tunnel, first.config()).unwrap();
     wait_for_state(&tunnel, |state| *state == TunnelState::Connected);
+    let last = tunnel.sessions().last().unwrap().seq;
     wait(tunnel.reload(second.config())).unwrap();
     wait_until("the second server's session", || second.sessions() > 0);
+    wait_until("a session with a number of its own", || tunnel.sessions().iter().any(|s| s.seq > last));
+    assert!(tunnel.sessions().iter().all(|session| session.seq > last), "a number given twice");
 
     let bad = wait(tunnel.reload("{}".to_owned())).unwrap_err();
     assert!(matches!(bad, TunnelError::Config { .. }), "{bad}");

@@ -3,6 +3,7 @@
 mod sessions;
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -88,9 +89,10 @@ impl<D: Dial> Runner<D> {
         shown: Arc<Shown>,
     ) -> Arc<Self> {
         let ClientOptions { pool, password, scheme, clock, account } = options;
+        let last = SessionSeq(shown.counters.dialed.load(Ordering::Relaxed)); // each has a number
         let state = State {
             synack_timeout: pool.synack_timeout,
-            pool: Pool::new(pool, clock.now()),
+            pool: Pool::new(pool, clock.now()).numbered_after(last),
             sessions: HashMap::new(),
             waiting: HashMap::new(),
             scheme,
