@@ -94,6 +94,7 @@ pub(super) async fn conduct(
             Some(PathEvent::Changed(path)) => {
                 tracing::debug!("the network has changed");
                 client.handle_path_change(&path.id);
+                reducer = Reducer::default();
                 routes.resolver.handle_path_change();
             }
             Some(PathEvent::Availability) if conditions.is_online => tracing::debug!("the network is back"),
@@ -119,6 +120,7 @@ pub(super) async fn conduct(
         let successor = lock(&told.server).take();
         if let Some(Successor { dialer, options, is_there }) = successor {
             client.replace(dialer, options, conditions).await;
+            reducer = Reducer::default();
             routes.handle_new_server();
             if let Some(path) = lock(&told.inputs).path() {
                 client.name_path(&path.id);

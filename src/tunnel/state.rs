@@ -84,11 +84,13 @@ impl From<&DialError> for Why {
     }
 }
 
-/// From what is known to the state of a tunnel that runs.
+/// From what is known to the state of a tunnel that runs. For another server or network there is a new one.
 #[derive(Debug, Default)]
 pub(super) struct Reducer {
     /// Since when there are sessions of which none has been answered.
     trial: Option<Moment>,
+    /// Whether one of them has survived its trial, and no dial has failed since.
+    has_survived: bool,
 }
 
 impl Reducer {
@@ -100,11 +102,14 @@ impl Reducer {
         is_online: bool,
         now: Moment,
     ) -> (State, Option<Moment>) {
-        let is_unsure = !status.is_proven && status.failures == 0 && status.sessions > 0;
+        let has_failed = status.failures > 0;
+        let is_unsure = !status.is_proven && !has_failed && status.sessions > 0;
         self.trial = is_unsure.then(|| self.trial.unwrap_or(now));
         let trial_ends = self.trial.map(|begin| begin + TRIAL).filter(|end| *end > now);
+        self.has_survived =
+            !has_failed && (self.has_survived || (self.trial.is_some() && trial_ends.is_none()));
 
-        let failure = status.last_error.as_ref().filter(|_| status.failures > 0);
+        let failure = status.last_error.as_ref().filter(|_| has_failed);
         let state = match (power, failure) {
             _ if !is_online => State::WaitingForNetwork,
             (Power::Doze | Power::Sleeping, _) => State::Paused,
@@ -116,7 +121,7 @@ impl Reducer {
                 retry_at: status.retry_at.unwrap_or(now),
                 why: error.into(),
             },
-            _ if status.is_proven || (status.sessions > 0 && trial_ends.is_none()) => State::Connected,
+            _ if status.is_proven || self.has_survived => State::Connected,
             _ => State::Connecting,
         };
         (state, trial_ends)
@@ -159,6 +164,25 @@ mod tests {
     #[test]
     fn sessions_that_all_ended_leave_a_proven_server_connected() {
         assert_eq!(reduced(&status(0, 0, true)), State::Connected);
+    }
+
+    #[test]
+    fn a_server_stays_connected_when_the_session_that_has_survived_is_closed() {
+        let mut reducer = Reducer::default();
+        let mut reduce = |status: &ClientStatus, now| reducer.reduce(status, Power::Interactive, true, now).0;
+        reduce(&status(1, 0, false), NOW);
+        reduce(&status(1, 0, false), NOW + TRIAL);
+        assert_eq!(reduce(&status(0, 0, false), NOW + TRIAL), State::Connected);
+        assert!(matches!(reduce(&status(0, 1, false), NOW + TRIAL), State::Reconnecting { .. }));
+        assert_eq!(reduce(&status(0, 0, false), NOW + TRIAL), State::Connecting, "nothing is known any more");
+    }
+
+    #[test]
+    fn a_session_that_ends_on_trial_connects_nothing() {
+        let mut reducer = Reducer::default();
+        let mut reduce = |status: &ClientStatus, now| reducer.reduce(status, Power::Interactive, true, now).0;
+        reduce(&status(1, 0, false), NOW);
+        assert_eq!(reduce(&status(0, 0, false), NOW + TRIAL), State::Connecting);
     }
 
     #[test]
