@@ -1,4 +1,4 @@
-// As much of Android's header as ring's C asks for.
+// As much of the system's header as ring's C asks for, on Android as on Apple's systems.
 #pragma once
 
 #include <stddef.h>
