@@ -1,0 +1,8 @@
+import AnyTLSMobile
+import XCTest
+
+final class CoreTests: XCTestCase {
+  func testCoreComesWithThePackage() {
+    XCTAssertFalse(version().isEmpty)
+  }
+}
