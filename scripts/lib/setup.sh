@@ -77,14 +77,18 @@ build_pypi() {
 
 # Two independent AnyTLS servers for the interop tests, which find them by these variables and skip what is not there.
 real_servers() {
-  if [[ -z ${ANYTLS_SING_BOX-} ]] && cached "sing-box-$SING_BOX_VERSION" build_sing_box; then
-    export ANYTLS_SING_BOX=$CACHE/sing-box-$SING_BOX_VERSION/sing-box
-  fi
+  need_sing_box || say "SKIP: no sing-box, so no test against it"
   if [[ -z ${ANYTLS_SERVER_RS-} ]] && cached "anytls-rs-$ANYTLS_RS_VERSION" build_anytls_rs; then
     export ANYTLS_SERVER_RS=$CACHE/anytls-rs-$ANYTLS_RS_VERSION/bin/anytls-server
   fi
-  [[ -n ${ANYTLS_SING_BOX-} ]] || say "SKIP: no sing-box, so no test against it"
   [[ -n ${ANYTLS_SERVER_RS-} ]] || say "SKIP: no anytls-server, so no test against it"
+}
+
+need_sing_box() {
+  if [[ -z ${ANYTLS_SING_BOX-} ]] && cached "sing-box-$SING_BOX_VERSION" build_sing_box; then
+    export ANYTLS_SING_BOX=$CACHE/sing-box-$SING_BOX_VERSION/sing-box
+  fi
+  [[ -n ${ANYTLS_SING_BOX-} ]]
 }
 
 build_sing_box() {

@@ -182,6 +182,11 @@ impl Process {
         String::from_utf8_lossy(&fs::read(self.log.path()).unwrap()).into_owned()
     }
 
+    /// Its number in `/proc`.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
         let script = r#"kill -s "$0" "$1""#;
