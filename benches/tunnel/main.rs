@@ -47,7 +47,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 fn main() -> ExitCode {
     let result = match options::read(std::env::args().skip(1)) {
         Ok(Asked::Measure(options)) => measure(&options),
-        Ok(Asked::WriteDocs(folder)) => page::write(&folder),
+        Ok(Asked::WriteDocs { from, to }) => page::write(&from, &to),
         Ok(Asked::List) => {
             options::list();
             Ok(())

@@ -7,7 +7,7 @@
 //! --clients a,b          ours, system and gvisor
 //! --program FILE         the program that is measured
 //! --out FOLDER           where the JSON goes (target/bench)
-//! --write-docs FOLDER    writes performance.md and performance.svg from the last whole run, and measures nothing
+//! --write-docs FOLDER    measures nothing: performance.md and performance.svg out of the last whole run in --out
 //! ```
 
 use std::path::PathBuf;
@@ -18,7 +18,10 @@ use crate::measures::{ALL, Measure};
 
 pub enum Asked {
     Measure(Options),
-    WriteDocs(PathBuf),
+    WriteDocs {
+        from: PathBuf,
+        to: PathBuf,
+    },
     List,
     /// An app's or a target's part, in a namespace.
     Load(Vec<String>),
@@ -53,6 +56,7 @@ pub fn read(arguments: impl Iterator<Item = String>) -> Result<Asked, Failure> {
         program: PathBuf::from("target/release/anytls-mobile"),
         out: PathBuf::from("target/bench"),
     };
+    let mut docs = None;
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{argument} wants a value"));
         match argument.as_str() {
@@ -61,10 +65,13 @@ pub fn read(arguments: impl Iterator<Item = String>) -> Result<Asked, Failure> {
             "--clients" => options.clients = kinds(&value()?)?,
             "--program" => options.program = value()?.into(),
             "--out" => options.out = value()?.into(),
-            "--write-docs" => return Ok(Asked::WriteDocs(value()?.into())),
+            "--write-docs" => docs = Some(value()?.into()),
             "--list" => return Ok(Asked::List),
             name => options.measures.push(named(name)?),
         }
+    }
+    if let Some(to) = docs {
+        return Ok(Asked::WriteDocs { from: options.out, to });
     }
     if options.measures.is_empty() {
         options.measures = ALL.iter().collect();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -35,12 +35,12 @@ TUN, and a network behind the server is routed into it. Apps on the client's sid
 - \"short\" is a number that is not held yet.
 ";
 
-/// Writes the page and its picture into `folder`.
-pub fn write(folder: &Path) -> Result<(), Failure> {
-    let results = Results::read(&PathBuf::from("target/bench"))?;
+/// Writes the page and its picture into a folder, out of the JSON in another.
+pub fn write(from: &Path, to: &Path) -> Result<(), Failure> {
+    let results = Results::read(from)?;
     let picture = plot::draw(&results).map_err(|error| error.to_string())?;
-    fs::write(folder.join("performance.svg"), picture)?;
-    fs::write(folder.join("performance.md"), page(&results)?)?;
+    fs::write(to.join("performance.svg"), picture)?;
+    fs::write(to.join("performance.md"), page(&results)?)?;
     Ok(())
 }
 

@@ -44,7 +44,7 @@ impl Results {
                 "congestion_control": said_in(lab, "ipv4/tcp_congestion_control")?,
                 "load_before": fs::read_to_string("/proc/loadavg")?.split(' ').next(),
             },
-            "server": said_by_sing_box()?,
+            "server": sing_box_version()?,
         });
         let Value::Object(about) = about else { return Err("not an object".into()) };
         Ok(Self { about, is_whole: options.is_whole(), cells: BTreeMap::new() })
@@ -162,11 +162,15 @@ fn said_in(lab: &Lab, key: &str) -> Result<String, Failure> {
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-fn said_by_sing_box() -> Result<String, Failure> {
+/// sing-box knows its version only when its own scripts have built it; the folder's name has it otherwise.
+fn sing_box_version() -> Result<String, Failure> {
     let program = crate::server::sing_box()?;
-    let output = Command::new(program).arg("version").output()?;
+    let output = Command::new(&program).arg("version").output()?;
     let text = String::from_utf8(output.stdout)?;
-    Ok(text.lines().next().unwrap_or_default().replace("version ", ""))
+    let said = text.lines().next().and_then(|line| line.strip_prefix("sing-box version "));
+    let folder = program.parent().and_then(|folder| folder.file_name()?.to_str()?.strip_prefix("sing-box-"));
+    let version = said.filter(|version| *version != "unknown").or(folder);
+    Ok(format!("sing-box {}", version.unwrap_or("of an unknown version")))
 }
 
 /// Outside of a repository there is none.

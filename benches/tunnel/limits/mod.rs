@@ -1,37 +1,32 @@
 //! What this machine can do without any client: the floor under every figure.
 
+mod tls;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anytls_mobile::tun::{self, TunOptions};
-use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection};
 
 use crate::Failure;
 use crate::lab::{Lab, wait};
 use crate::measures::{Figures, direct, number};
-use crate::server::NAME;
 use crate::target::Service;
-
-const RECORD: usize = 16 * 1024;
 
 /// What is done at once, so that looking at the clock costs nothing.
 const PACKETS: u32 = 500;
-const RECORDS: u32 = 64;
 
 pub fn figures(lab: &Lab) -> Result<Figures, Failure> {
     let mut figures = Figures::new();
     for (mtu, write, read) in
         [(1500, "tun_write_1500_us", "tun_read_1500_us"), (9000, "tun_write_9000_us", "tun_read_9000_us")]
     {
-        let (written, gotten) = lab.cli.run(|| tun_packets(lab, mtu))?;
+        let (written, gotten) = lab.cli.run(|| tun_packets(lab.time(1), mtu))?;
         figures.insert(write, written);
         figures.insert(read, gotten);
     }
-    let (encrypt, decrypt) = tls(lab)?;
+    let (encrypt, decrypt) = tls::seconds_per_gb(lab.time(1))?;
     figures.insert("tls_encrypt_s_per_gb", encrypt);
     figures.insert("tls_decrypt_s_per_gb", decrypt);
     figures.insert("veth_mbit_per_s", veth(lab)?);
@@ -40,7 +35,7 @@ pub fn figures(lab: &Lab) -> Result<Figures, Failure> {
 
 /// Microseconds that a packet of the MTU's size takes to write and to read. What is written is for another host
 /// and dropped by the kernel's IP: what an app's TCP does with it comes on top.
-fn tun_packets(lab: &Lab, mtu: u16) -> Result<(f64, f64), Failure> {
+fn tun_packets(length: Duration, mtu: u16) -> Result<(f64, f64), Failure> {
     const NAME: &str = "limit0";
     const OWN: Ipv4Addr = Ipv4Addr::new(10, 71, 0, 1);
     const PEER: Ipv4Addr = Ipv4Addr::new(10, 71, 0, 2);
@@ -50,7 +45,7 @@ fn tun_packets(lab: &Lab, mtu: u16) -> Result<(f64, f64), Failure> {
     let mut tun = File::from(tun::open(&options)?);
 
     let packet = udp_packet(PEER, ELSEWHERE, mtu);
-    let write = median(lab, || {
+    let write = median(length, || {
         let begin = Instant::now();
         for _ in 0..PACKETS {
             tun.write_all(&packet)?;
@@ -62,7 +57,7 @@ fn tun_packets(lab: &Lab, mtu: u16) -> Result<(f64, f64), Failure> {
     app.connect((PEER, 9))?;
     let datagram = vec![0x5a; usize::from(mtu - HEADERS)];
     let mut buffer = vec![0; tun::MAX_PACKET_BYTES];
-    let read = median(lab, || {
+    let read = median(length, || {
         for _ in 0..PACKETS {
             app.send(&datagram)?;
         }
@@ -97,88 +92,18 @@ fn udp_packet(from: Ipv4Addr, to: Ipv4Addr, length: u16) -> Vec<u8> {
     packet
 }
 
-/// Of many batches.
-fn median(lab: &Lab, mut batch: impl FnMut() -> Result<Duration, Failure>) -> Result<Duration, Failure> {
-    let end = Instant::now() + lab.time(1);
+/// Of as many batches as take so long.
+fn median(
+    length: Duration,
+    mut batch: impl FnMut() -> Result<Duration, Failure>,
+) -> Result<Duration, Failure> {
+    let end = Instant::now() + length;
     let mut times = Vec::new();
     while times.is_empty() || Instant::now() < end {
         times.push(batch()?);
     }
     times.sort();
     Ok(times[times.len() / 2])
-}
-
-/// Seconds that it takes to encrypt and to decrypt 10^9 bytes in full records, with TLS 1.3 as both ends choose it.
-fn tls(lab: &Lab) -> Result<(f64, f64), Failure> {
-    let (mut from, mut to) = connected()?;
-    let plain = vec![0x5a; RECORD];
-    let mut wire = Vec::new();
-    let mut back = vec![0; RECORD];
-    let mut decrypting = Vec::new();
-    let encrypt = median(lab, || {
-        wire.clear();
-        let begin = Instant::now();
-        for _ in 0..RECORDS {
-            from.writer().write_all(&plain)?;
-            while from.wants_write() {
-                from.write_tls(&mut wire)?;
-            }
-        }
-        let encrypted = begin.elapsed();
-        let begin = Instant::now();
-        let mut rest = &wire[..];
-        while !rest.is_empty() {
-            to.read_tls(&mut rest)?;
-            let mut left = to.process_new_packets()?.plaintext_bytes_to_read();
-            while left > 0 {
-                left -= to.reader().read(&mut back)?;
-            }
-        }
-        decrypting.push(begin.elapsed());
-        Ok(encrypted)
-    })?;
-    decrypting.sort();
-    let decrypt = decrypting[decrypting.len() / 2];
-    let bytes = f64::from(RECORDS) * 16.0 * 1024.0;
-    Ok((encrypt.as_secs_f64() * 1e9 / bytes, decrypt.as_secs_f64() * 1e9 / bytes))
-}
-
-/// Two ends in this process, past their handshake.
-fn connected() -> Result<(Connection, Connection), Failure> {
-    let certified = rcgen::generate_simple_self_signed(vec![NAME.to_owned()])?;
-    let certificate = certified.cert.der().clone();
-    let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der())?;
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone())?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let server = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)?;
-    let mut client = Connection::from(ClientConnection::new(Arc::new(client), ServerName::try_from(NAME)?)?);
-    let mut server = Connection::from(ServerConnection::new(Arc::new(server))?);
-    while client.wants_write() || server.wants_write() {
-        hand_over(&mut client, &mut server)?;
-        hand_over(&mut server, &mut client)?;
-    }
-    Ok((client, server))
-}
-
-fn hand_over(from: &mut Connection, to: &mut Connection) -> Result<(), Failure> {
-    let mut wire = Vec::new();
-    while from.wants_write() {
-        from.write_tls(&mut wire)?;
-    }
-    let mut rest = &wire[..];
-    while !rest.is_empty() {
-        to.read_tls(&mut rest)?;
-        to.process_new_packets()?;
-    }
-    Ok(())
 }
 
 /// Mbit/s of one stream over the cable alone.
