@@ -173,7 +173,7 @@ fn alone(work: impl Future<Output = Result<Value, Failure>>) -> Result<Value, Fa
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-/// Connects, asks, reads to the end; `None` is patience.
+/// Connects, asks, and reads to the end.
 async fn talk(number: usize, service: Service, question: &[u8], answer: usize) -> io::Result<()> {
     let talk = async {
         let address = SocketAddr::new(target(number), service.port());
@@ -192,7 +192,7 @@ async fn talk(number: usize, service: Service, question: &[u8], answer: usize) -
     tokio::time::timeout(PATIENCE, talk).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// [`ABREAST`] workers, each request on a connection of its own.
+/// [`ABREAST`] workers, each request on a connection of its own. One in a thousand may fail, and is told.
 async fn requests(time: Duration) -> Result<Value, Failure> {
     let begin = Instant::now();
     let mut workers = JoinSet::new();
@@ -210,10 +210,10 @@ async fn requests(time: Duration) -> Result<Value, Failure> {
     }
     let counts = workers.join_all().await;
     let (done, failed) = counts.iter().fold((0, 0), |(a, b), (done, failed)| (a + done, b + failed));
-    if failed > 0 {
+    if failed * 1000 > done {
         return Err(format!("{failed} of {} requests failed", done + failed).into());
     }
-    Ok(json!({ "requests": done, "seconds": begin.elapsed().as_secs_f64() }))
+    Ok(json!({ "requests": done, "failed": failed, "seconds": begin.elapsed().as_secs_f64() }))
 }
 
 /// Connections that move a chunk each and end.

@@ -146,7 +146,8 @@ fn requests(lab: &Lab, kind: Kind) -> Result<Figures, Failure> {
     let report = run(lab.time(5))?;
     let cpu = stage.client.usage()?.cpu_seconds - before.cpu_seconds;
     let (count, seconds) = (number(&report, "requests")?, number(&report, "seconds")?);
-    Ok(Figures::from([("per_s", count / seconds), ("cpu_us", cpu * 1e6 / count)]))
+    let failed = number(&report, "failed")?;
+    Ok(Figures::from([("per_s", count / seconds), ("cpu_us", cpu * 1e6 / count), ("failed", failed)]))
 }
 
 /// A client that has served and now waits. Heartbeats take minutes to show.
