@@ -19,18 +19,13 @@ pub const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 99, 
 const LINK: &str = "wan";
 
 /// Where apps believe their targets to be: in the TUN. Several, so that short connections do not run out of ports.
-pub const TARGETS: [Ipv4Addr; 8] = {
-    let mut all = [Ipv4Addr::UNSPECIFIED; 8];
-    let mut last = 0;
-    while last < 8 {
-        #[allow(clippy::cast_possible_truncation)] // a const cannot call From
-        let octet = last as u8 + 1;
-        all[last] = Ipv4Addr::new(198, 51, 100, octet);
-        last += 1;
-    }
-    all
-};
+pub const TARGETS: [Ipv4Addr; 8] =
+    [target(1), target(2), target(3), target(4), target(5), target(6), target(7), target(8)];
 pub const TARGET_NETWORK: &str = "198.51.100.0/24";
+
+const fn target(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(198, 51, 100, last)
+}
 
 /// How often a condition is looked at.
 const GLANCE: Duration = Duration::from_millis(5);

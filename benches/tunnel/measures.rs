@@ -118,6 +118,7 @@ fn move_bytes(
         ("cpu_s_per_gb", cpu / (bytes / 1e9)),
         ("cpu_percent", cpu / seconds * 100.0),
         ("switches_per_s", (after.switches - before.switches) / seconds),
+        ("faults_per_mb", (after.faults - before.faults) / (bytes / 1e6)),
         ("peak_mb", after.peak / 1e6),
     ]))
 }
@@ -179,7 +180,7 @@ fn held(lab: &Lab, kind: Kind, count: u32) -> Result<Figures, Failure> {
     let alone = {
         let stage = lab.stage(kind, &Setup::PLAIN)?;
         move_bytes(&stage, DOWN, 1, lab.time(1))?;
-        move_bytes(&stage, DOWN, 1, time)?["mbit_per_s"]
+        move_bytes(&stage, DOWN, 1, time)?
     };
     let stage = lab.stage(kind, &Setup::PLAIN)?;
     stage.load(&["first-byte", "100"], Duration::from_secs(10))?;
@@ -189,14 +190,16 @@ fn held(lab: &Lab, kind: Kind, count: u32) -> Result<Figures, Failure> {
     pass(lab.time(2))?;
     let after = stage.client.usage()?;
     move_bytes(&stage, DOWN, 1, lab.time(1))?;
-    let beside = move_bytes(&stage, DOWN, 1, time)?["mbit_per_s"];
+    let beside = move_bytes(&stage, DOWN, 1, time)?;
     Ok(Figures::from([
         ("kb_each", (after.rss - before.rss) / f64::from(count) / 1e3),
         ("rss_mb", after.rss / 1e6),
         ("sessions", f64::from(u32::try_from(sessions(lab)?)?)),
-        ("mbit_alone", alone),
-        ("mbit_beside", beside),
-        ("beside_to_alone", beside / alone),
+        ("mbit_alone", alone["mbit_per_s"]),
+        ("mbit_beside", beside["mbit_per_s"]),
+        ("beside_to_alone", beside["mbit_per_s"] / alone["mbit_per_s"]),
+        ("cpu_s_per_gb_alone", alone["cpu_s_per_gb"]),
+        ("cpu_s_per_gb_beside", beside["cpu_s_per_gb"]),
     ]))
 }
 

@@ -13,6 +13,8 @@ pub struct Usage {
     pub cpu_seconds: f64,
     /// How often a thread of it has gone to sleep by itself.
     pub switches: f64,
+    /// Pages that were touched and had to be made first.
+    pub faults: f64,
     pub rss: f64,
     pub peak: f64,
 }
@@ -30,20 +32,18 @@ impl Usage {
         let (Some(rss), Some(peak)) = (kib("VmRSS:"), kib("VmHWM:")) else {
             return Err("the process has ended".into());
         };
-        Ok(Self { cpu_seconds: cpu_seconds(&format!("/proc/{id}/stat"))?, switches, rss, peak })
+        let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
+        // pid (name) state …: these are the 10th, 14th and 15th fields.
+        let fields = stat.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
+        let number = |place: usize| fields.split_whitespace().nth(place)?.parse::<f64>().ok();
+        let [Some(faults), Some(user), Some(system)] = [7, 11, 12].map(number) else {
+            return Err(format!("another kind of stat: {stat}").into());
+        };
+        Ok(Self { cpu_seconds: (user + system) / TICKS_PER_SECOND, switches, faults, rss, peak })
     }
 }
 
 fn field(status: &str, name: &str) -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
-}
-
-fn cpu_seconds(path: &str) -> Result<f64, Failure> {
-    let stat = fs::read_to_string(path)?;
-    // pid (name) state …: the 14th and 15th fields are utime and stime.
-    let fields = stat.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
-    let ticks = |number: usize| fields.split_whitespace().nth(number)?.parse::<f64>().ok();
-    let (user, system) = ticks(11).zip(ticks(12)).ok_or_else(|| format!("{path} is another file"))?;
-    Ok((user + system) / TICKS_PER_SECOND)
 }
