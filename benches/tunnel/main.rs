@@ -71,18 +71,23 @@ fn measure(options: &Options) -> Result<(), Failure> {
     heed_interrupts()?;
     let lab = Lab::new(options.program.clone(), options.quick)?;
     let mut results = Results::begin(options, &lab)?;
+    if let Some(load) = results.busy_before() {
+        eprintln!("the machine was busy with something else (load {load}): the numbers mean less");
+    }
+    let mut clients = options.clients.clone();
     for round in 1..=options.rounds {
         for measure in &options.measures {
             if round > measure.rounds {
                 continue;
             }
-            for &kind in options.clients.iter().filter(|kind| measure.concerns(**kind)) {
+            for &kind in clients.iter().filter(|kind| measure.concerns(**kind)) {
                 let figures = one(measure, &lab, kind);
                 check_interrupted()?;
                 eprintln!("{}", results::progress(round, measure, kind, &figures));
                 results.add(measure, kind, figures);
             }
         }
+        clients.rotate_left(1); // who comes first has no advantage
     }
     rows::print(&results);
     results.write(&options.out)

@@ -9,6 +9,7 @@ use crate::client::{Kind, Setup, has_offload, sessions};
 use crate::lab::{Lab, Stage, pass, wait};
 use crate::load::HELD;
 use crate::target::Service;
+use crate::usage::Usage;
 use crate::{Failure, limits, program};
 
 /// What came out, by name; units stand in the names.
@@ -214,18 +215,22 @@ fn flood(lab: &Lab, kind: Kind) -> Result<Figures, Failure> {
     Ok(Figures::from([("peak_mb", peak / 1e6), ("sent_mb", number(&report, "bytes")? / 1e6)]))
 }
 
+/// What connections leave behind; a leak would leave as much again by the same number of them.
 fn closed(lab: &Lab, kind: Kind) -> Result<Figures, Failure> {
     let stage = lab.stage(kind, &Setup::PLAIN)?;
-    let before = stage.client.usage()?;
     let count = lab.count(5000).to_string();
-    stage.load(&["chunks", &count], Duration::from_secs(60))?;
-    let busy = stage.client.usage()?;
-    pass(Duration::from_secs(5))?;
-    let after = stage.client.usage()?;
+    let before = stage.client.usage()?;
+    let run = || -> Result<Usage, Failure> {
+        stage.load(&["chunks", &count], Duration::from_secs(60))?;
+        pass(Duration::from_secs(5))?;
+        stage.client.usage()
+    };
+    let (once, twice) = (run()?, run()?);
     Ok(Figures::from([
         ("start_mb", before.rss / 1e6),
-        ("growth_mb", (after.rss - before.rss) / 1e6),
-        ("peak_mb", busy.peak / 1e6),
+        ("growth_mb", (once.rss - before.rss) / 1e6),
+        ("growth_again_mb", (twice.rss - once.rss) / 1e6),
+        ("peak_mb", twice.peak / 1e6),
     ]))
 }
 

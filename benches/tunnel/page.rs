@@ -64,6 +64,9 @@ fn page(results: &Results) -> Result<String, Failure> {
         machine("kernel"),
         about("server"),
     )?;
+    if let Some(load) = results.busy_before() {
+        writeln!(page, "The machine was not quiet: its load was {load} before the run.\n")?;
+    }
     writeln!(page, "![The same as bars](performance.svg)\n")?;
     table(&mut page, &COLUMNS, cells(results).iter().map(<[String; 9]>::as_slice))?;
     if let Some(note) = offload_note(results) {

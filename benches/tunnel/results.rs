@@ -55,6 +55,12 @@ impl Results {
         self.cells.entry((measure.name.to_owned(), kind.name().to_owned())).or_default().push(named);
     }
 
+    /// The load before the run, where it was more than what a quiet machine has.
+    pub fn busy_before(&self) -> Option<f64> {
+        let load = self.about.get("machine")?["load_before"].as_str()?.parse().ok()?;
+        (load > 0.5).then_some(load)
+    }
+
     /// The median of the rounds that gave one; `None` when none did.
     pub fn median(&self, measure: &str, kind: Kind, figure: &str) -> Option<f64> {
         let rounds = self.cells.get(&(measure.to_owned(), kind.name().to_owned()))?;

@@ -189,8 +189,8 @@ pub fn offload_note(results: &Results) -> Option<String> {
         .collect();
     (!flattered.is_empty()).then(|| {
         format!(
-            "sing-box ({}) turned offload on for the TUN that it made, which a phone's never has: its uploads \
-             look better here than there. Ours is without.",
+            "sing-box ({}) turned offload on for the TUN that it made, which a phone's never has:\n\
+             its uploads look better here than there. Ours is without.",
             flattered.join(", ")
         )
     })
