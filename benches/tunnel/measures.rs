@@ -169,6 +169,7 @@ fn idle(lab: &Lab, kind: Kind, heartbeat: u32) -> Result<Figures, Failure> {
     let minutes = begin.elapsed().as_secs_f64() / 60.0;
     Ok(Figures::from([
         ("rss_mb", after.rss / 1e6),
+        ("anonymous_mb", after.anonymous / 1e6),
         ("wakeups_per_min", (after.switches - before.switches) / minutes),
         ("cpu_ms_per_min", (after.cpu_seconds - before.cpu_seconds) * 1e3 / minutes),
         ("sessions", f64::from(u32::try_from(sessions(lab)?)?)),
@@ -229,6 +230,7 @@ fn closed(lab: &Lab, kind: Kind) -> Result<Figures, Failure> {
     Ok(Figures::from([
         ("start_mb", before.rss / 1e6),
         ("growth_mb", (once.rss - before.rss) / 1e6),
+        ("growth_anonymous_mb", (once.anonymous - before.anonymous) / 1e6),
         ("growth_again_mb", (twice.rss - once.rss) / 1e6),
         ("peak_mb", twice.peak / 1e6),
     ]))

@@ -16,6 +16,8 @@ pub struct Usage {
     /// Pages that were touched and had to be made first.
     pub faults: f64,
     pub rss: f64,
+    /// Of these, what no file has: heap, stacks and buffers, without the program's code.
+    pub anonymous: f64,
     pub peak: f64,
 }
 
@@ -29,7 +31,7 @@ impl Usage {
             let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
             switches += field(&status, "voluntary_ctxt_switches:").unwrap_or_default();
         }
-        let (Some(rss), Some(peak)) = (kib("VmRSS:"), kib("VmHWM:")) else {
+        let [Some(rss), Some(anonymous), Some(peak)] = ["VmRSS:", "RssAnon:", "VmHWM:"].map(kib) else {
             return Err("the process has ended".into());
         };
         let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
@@ -39,7 +41,7 @@ impl Usage {
         let [Some(faults), Some(user), Some(system)] = [7, 11, 12].map(number) else {
             return Err(format!("another kind of stat: {stat}").into());
         };
-        Ok(Self { cpu_seconds: (user + system) / TICKS_PER_SECOND, switches, faults, rss, peak })
+        Ok(Self { cpu_seconds: (user + system) / TICKS_PER_SECOND, switches, faults, rss, anonymous, peak })
     }
 }
 
