@@ -1,7 +1,7 @@
 //! The two hosts and the cable between them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -67,7 +67,7 @@ impl Lab {
         Ok(Stage { lab: self, client, _server: server })
     }
 
-    pub fn program(&self) -> &PathBuf {
+    pub fn program(&self) -> &Path {
         &self.program
     }
 
@@ -118,7 +118,7 @@ impl Lab {
 
 /// All that runs for one figure; ended when dropped, the client first.
 pub struct Stage<'a> {
-    pub lab: &'a Lab,
+    lab: &'a Lab,
     pub client: Client,
     _server: Server,
 }
