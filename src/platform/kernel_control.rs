@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 const UTUN_CONTROL: &[u8] = b"com.apple.net.utun_control";
 
@@ -59,7 +59,7 @@ pub(crate) fn find_tun() -> Option<OwnedFd> {
 
 /// Lets a batch of packets wait in the kernel, so that one wake-up reads all of them.
 pub(crate) fn prepare_tun(tun: BorrowedFd<'_>) -> io::Result<()> {
-    set_option(tun, SYSPROTO_CONTROL, UTUN_OPT_MAX_PENDING_PACKETS, PENDING_PACKETS)?;
+    super::unix::set_option(tun, SYSPROTO_CONTROL, UTUN_OPT_MAX_PENDING_PACKETS, PENDING_PACKETS)?;
     socket2::SockRef::from(&tun).set_recv_buffer_size(RECEIVE_BYTES)
 }
 
@@ -80,11 +80,4 @@ fn control_id(fd: RawFd) -> Option<u32> {
     // SAFETY: CTLIOCGINFO reads and writes one ctl_info, which lives for the call.
     let status = unsafe { libc::ioctl(fd, CTLIOCGINFO, &raw mut info) };
     (status == 0).then_some(info.id)
-}
-
-fn set_option(fd: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: u32) -> io::Result<()> {
-    let length = libc::socklen_t::try_from(size_of::<u32>()).map_err(io::Error::other)?;
-    // SAFETY: the kernel reads `length` bytes of `value`, which lives for the call.
-    let status = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), length) };
-    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -27,6 +27,11 @@ pub(crate) fn bind_to_device(_: BorrowedFd<'_>, _: &str) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Has a TCP connection be readable when it has so many bytes, or its end.
+pub(crate) fn set_low_water(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
+    super::unix::set_option(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes)
+}
+
 /// The kernel's smoothed round trip of a TCP connection; `None` when it has none, or does not say.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn smoothed_rtt(socket: BorrowedFd<'_>) -> Option<Duration> {

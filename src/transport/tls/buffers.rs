@@ -69,6 +69,14 @@ impl Inbox {
         &mut self.bytes[self.start..]
     }
 
+    /// How many bytes the record that has begun still wants; 0 when that is not known.
+    pub(super) fn missing(&self) -> u32 {
+        // content type u8 | version u16 | length u16 (RFC 8446, 5.1)
+        let [_, _, _, high, low, rest @ ..] = &self.bytes[self.start..] else { return 0 };
+        let length = u32::from(u16::from_be_bytes([*high, *low]));
+        length.saturating_sub(u32::try_from(rest.len()).unwrap_or(u32::MAX))
+    }
+
     /// Keeps `rest`, exactly, in the place of all that was there.
     pub(super) fn keep(&mut self, rest: &[u8], unread: bool) {
         self.bytes = rest.to_vec();

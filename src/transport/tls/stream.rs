@@ -32,6 +32,8 @@ pub struct TlsConnection {
     tls: UnbufferedClientConnection,
     inbox: Inbox,
     outbox: Outbox,
+    /// Bytes that the socket is to have before it wakes us.
+    low_water: u32,
     /// Records queued since the last flush.
     queued: usize,
     inward: Inward,
@@ -49,9 +51,12 @@ enum Inward {
 /// Read in one poll, at most: then others of the thread have their turn.
 const READ_BUDGET: usize = 256 * 1024;
 
+/// Missing bytes of a record that are worth two system calls: fewer come in two packets or three, and wake us as often.
+const LOW_WATER_LEAST: u32 = 4 * 1024;
+
 impl TlsConnection {
     pub(super) fn new(tcp: TcpStream, tls: UnbufferedClientConnection, inbox: Inbox, outbox: Outbox) -> Self {
-        Self { tcp, tls, inbox, outbox, queued: 0, inward: Inward::Open, closing: false }
+        Self { tcp, tls, inbox, outbox, low_water: 1, queued: 0, inward: Inward::Open, closing: false }
     }
 
     /// The server's address.
@@ -173,7 +178,22 @@ impl TlsConnection {
                 return Poll::Ready(Ok(read));
             }
         }
-        with_read_buffer(|buffer| self.poll_socket(cx, buffer, sink))
+        self.wake_at(1); // before the socket is found empty, or what comes then could be missed
+        let result = with_read_buffer(|buffer| self.poll_socket(cx, buffer, sink));
+        if result.is_pending() {
+            let missing = self.inbox.missing();
+            if missing >= LOW_WATER_LEAST {
+                self.wake_at(missing);
+            }
+        }
+        result
+    }
+
+    /// Has the socket wake us at so many bytes: a part of a record is of no use.
+    fn wake_at(&mut self, bytes: u32) {
+        if self.low_water != bytes && socket::set_low_water(self.tcp.as_fd(), bytes).is_ok() {
+            self.low_water = bytes;
+        }
     }
 }
 
@@ -334,5 +354,7 @@ fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Er
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
+#[cfg(all(test, feature = "testserver"))]
+mod low_water;
 #[cfg(all(test, feature = "testserver"))]
 mod tests;
