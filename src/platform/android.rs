@@ -1,7 +1,5 @@
 //! Android.
 
-use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use tracing::Subscriber;
@@ -9,20 +7,10 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
 pub(crate) use super::phone::*;
-pub(crate) use super::plain_tun::{tun_read, tun_write};
+pub(crate) use super::plain_tun::{find_tun, prepare_tun, tun_read, tun_write};
 
 /// Whether the library lives in a Network Extension.
 pub(crate) const IS_EXTENSION: bool = false;
-
-/// Nothing to look for: the app has its TUN in hand.
-pub(crate) fn find_tun() -> Option<OwnedFd> {
-    None
-}
-
-/// Nothing to set.
-pub(crate) fn prepare_tun(_tun: BorrowedFd<'_>) -> io::Result<()> {
-    Ok(())
-}
 
 /// Whether the resolver knows another form of an IPv4 address, on a network that has IPv6 alone. Here the
 /// kernel translates packets instead (464XLAT).

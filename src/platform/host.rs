@@ -7,7 +7,6 @@ mod route;
 mod tun;
 
 use std::io::{self, Write};
-use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use tracing::Subscriber;
@@ -22,20 +21,10 @@ pub(crate) use self::interface::{
 pub(crate) use self::namespace::{enter_network, unshare_network};
 pub(crate) use self::route::RouteWatch;
 pub(crate) use self::tun::{create_tun, tun_name};
-pub(crate) use super::plain_tun::{tun_read, tun_write};
+pub(crate) use super::plain_tun::{find_tun, prepare_tun, tun_read, tun_write};
 
 /// Whether the library lives in a Network Extension.
 pub(crate) const IS_EXTENSION: bool = false;
-
-/// Nothing to look for: whoever makes the TUN has it.
-pub(crate) fn find_tun() -> Option<OwnedFd> {
-    None
-}
-
-/// Nothing to set.
-pub(crate) fn prepare_tun(_tun: BorrowedFd<'_>) -> io::Result<()> {
-    Ok(())
-}
 
 /// Whether the resolver knows another form of an IPv4 address, on a network that has IPv6 alone.
 pub(crate) const TRANSLATES_ADDRESSES: bool = false;
