@@ -178,7 +178,10 @@ impl TlsConnection {
                 return Poll::Ready(Ok(read));
             }
         }
-        self.wake_at(1); // before the socket is found empty, or what comes then could be missed
+        if self.low_water > 1 {
+            ready!(self.tcp.poll_read_ready(cx))?; // no system call while nothing has come
+            self.wake_at(1); // before the socket is found empty, or what comes then could be missed
+        }
         let result = with_read_buffer(|buffer| self.poll_socket(cx, buffer, sink));
         if result.is_pending() {
             let missing = self.inbox.missing();
