@@ -14,6 +14,7 @@ pub struct Account {
     limit: usize,
     held: AtomicUsize,
     pressure: AtomicU8,
+    spare: usize,
 }
 
 impl Default for Account {
@@ -25,7 +26,13 @@ impl Default for Account {
 impl Account {
     /// An account of `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { limit, held: AtomicUsize::new(0), pressure: AtomicU8::new(0) }
+        Self { limit, held: AtomicUsize::new(0), pressure: AtomicU8::new(0), spare: 0 }
+    }
+
+    /// Allows one holder at a time so many bytes more, beside the account.
+    pub(super) fn with_spare(mut self, bytes: usize) -> Self {
+        self.spare = bytes;
+        self
     }
 
     /// Bytes held by all.
@@ -99,6 +106,11 @@ impl Holding {
     /// See [`Account::allowance`].
     pub fn allowance(&self, floor: usize, most: usize) -> usize {
         self.account.allowance(floor, most)
+    }
+
+    /// What one holder at a time may have beside the account, in bytes.
+    pub fn spare(&self) -> usize {
+        self.account.spare
     }
 
     /// Whether the account is over its limit, and this holder has a part in that.

@@ -4,10 +4,10 @@
 //!
 //! | share | of 24 MiB | what is in it |
 //! |---|---|---|
-//! | shared | 0.3 MiB | [`SHARED_BYTES`]: what all sessions, or all flows, use one after the other |
+//! | shared | 0.5 MiB | [`SHARED_BYTES`], [`SPARE_BYTES`]: what all sessions, or all flows, use one after the other |
 //! | sessions, floor | 8.6 MiB | [`SESSION_FLOOR_BYTES`] for each session: enough that it moves on, however full the rest is |
 //! | sessions, elastic | 3 MiB | an [`Account`]: what makes sessions fast while few of them hold much |
-//! | netstack | 10.6 MiB | [`FLOW_BYTES`] for each flow, TCP or UDP, the rest for the rings under TCP |
+//! | netstack | 10.4 MiB | [`FLOW_BYTES`] for each flow, TCP or UDP, the rest for the rings under TCP |
 //! | datagrams | 0.75 MiB | an [`Account`]: datagrams in queues, on their way up or down |
 //! | reassembly | 0.2 MiB | fragments that wait for the rest of their packet |
 //! | DNS | 0.6 MiB | questions under way, the cache, the names behind fake addresses |
@@ -64,7 +64,7 @@ pub const SEND_BYTES: usize = BURST_RECORDS * RECORD_BYTES;
 pub const SEND_FLOOR_BYTES: usize = 4 * KIB;
 /// Bytes for apps in one session at which it stops reading, at most. One record more may come. When memory
 /// is short it stops at once, so that one record is the floor.
-pub const RECEIVE_BYTES: usize = 64 * KIB;
+pub const RECEIVE_BYTES: usize = 112 * KIB;
 /// The most of a control frame that came in pieces; a padding scheme may fill it.
 pub const CONTROL_FRAME_BYTES: usize = 64 * KIB;
 /// The same when memory is short. A real scheme has some hundred bytes, an error text fewer.
@@ -77,7 +77,7 @@ pub const SESSION_STATE_BYTES: usize = 8 * KIB;
 
 /// Ciphertext that is read at once, and so the most that a paused connection keeps. Measured on loopback at
 /// 64, 128 and 256 KiB: 0.92, 0.80 and 0.78 of the CPU that tokio-rustls needs for the same bytes.
-pub const READ_BYTES: usize = 128 * KIB;
+pub const READ_BYTES: usize = 64 * KIB;
 /// A burst, encrypted.
 pub const BURST_BYTES: usize = BURST_RECORDS * (RECORD_BYTES + OVERHEAD_BYTES) + CONTROL_RECORDS_BYTES;
 /// A server's flight during the handshake, at most. rustls takes messages of up to 64 KiB, and a chain of
@@ -131,6 +131,11 @@ pub const BATCH_IN_BYTES: usize = 96 * KIB;
 /// Packets that leave in one batch.
 pub const BATCH_OUT_BYTES: usize = 32 * KIB;
 
+/// Memory for what a session has received until the app's flow takes it, kept for the next that receives.
+pub const SPARE_BYTES: usize = RECEIVE_BYTES + RECORD_BYTES;
+/// The least limit that leaves room for it. Below, each turn takes its memory from the system.
+const SPARE_LIMIT_BYTES: usize = 16 * MIB;
+
 /// What exists once: the buffers that TLS reads into and writes from, the record being built, a packet read
 /// and a packet being written, owed resets, and packets in batches.
 pub const SHARED_BYTES: usize = READ_BYTES
@@ -169,6 +174,8 @@ pub struct Budget {
     pub reassembly: usize,
     /// What DNS may hold: questions under way, the cache, and the names behind fake addresses.
     pub dns: usize,
+    /// Kept for the next session that receives: [`SPARE_BYTES`] or nothing.
+    spare: usize,
     eager: bool,
 }
 
@@ -184,10 +191,11 @@ impl Budget {
         // With the elastic share half of it all: what crosses sessions has crossed a ring before.
         let affordable = (limit / 2 - elastic) / SESSION_FLOOR_BYTES;
         let max_sessions = if max_sessions == 0 { affordable } else { min(max_sessions, affordable) };
-        let netstack = limit - SHARED_BYTES - beside - elastic - max_sessions * SESSION_FLOOR_BYTES;
+        let spare = if limit < SPARE_LIMIT_BYTES { 0 } else { SPARE_BYTES };
+        let netstack = limit - SHARED_BYTES - spare - beside - elastic - max_sessions * SESSION_FLOOR_BYTES;
         // A sixteenth is the rings', whatever the number of flows.
         let max_flows = min((netstack - netstack / 16) / flow_bytes(eager), MAX_FLOWS);
-        Self { limit, max_sessions, elastic, netstack, max_flows, datagrams, reassembly, dns, eager }
+        Self { limit, max_sessions, elastic, netstack, max_flows, datagrams, reassembly, dns, spare, eager }
     }
 
     /// UDP flows at most: of `max_streams`, where the server sets such a bound, half are left to TCP and DNS.
@@ -208,20 +216,25 @@ impl Budget {
 
     /// The account of all sessions.
     pub fn account(&self) -> Account {
-        Account::new(self.elastic)
+        Account::new(self.elastic).with_spare(self.spare)
     }
 
     /// The sum of all shares.
     pub const fn worst_case(&self) -> usize {
         let sessions = self.max_sessions * SESSION_FLOOR_BYTES + self.elastic;
-        SHARED_BYTES + sessions + self.netstack + self.datagrams + self.reassembly + self.dns
+        self.shared() + sessions + self.netstack + self.datagrams + self.reassembly + self.dns
+    }
+
+    /// What exists once.
+    const fn shared(&self) -> usize {
+        SHARED_BYTES + self.spare
     }
 
     /// What is held now.
     pub fn stats(&self, sessions: &Account, datagrams: &Account, held: Held) -> MemoryStats {
         MemoryStats {
             limit: self.limit,
-            shared: SHARED_BYTES,
+            shared: self.shared(),
             sessions: self.max_sessions * SESSION_FLOOR_BYTES + self.elastic,
             sessions_held: sessions.held(),
             netstack: self.netstack,

@@ -1,6 +1,8 @@
 //! A byte queue that gives its memory back as it drains, and tells of what it holds.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 
 use crate::budget::Holding;
@@ -8,21 +10,38 @@ use crate::budget::Holding;
 /// Capacity not worth giving back while bytes are left.
 const SMALL_BYTES: usize = 8 * 1024;
 
+thread_local! {
+    /// Memory for what is read as soon as it has come, which is nearly all: without it, every turn of a download
+    /// would take some from the system and give it back. None while it is lent.
+    static SPARE: Cell<Option<VecDeque<u8>>> = const { Cell::new(Some(VecDeque::new())) };
+}
+
 /// Bytes in order, unbounded in itself: its owner asks [`share`](Self::share) before it adds.
 ///
 /// Memory grows by a quarter at least and has never more than that to spare after growing; it shrinks when
-/// three quarters are unused, and is gone when the queue is empty.
+/// three quarters are unused, and is gone when the queue is empty. One that [borrows](Self::borrowing) has the thread's
+/// spare until somebody has read, and what is left then moves to memory of its own.
 #[derive(Debug)]
 pub(super) struct Buffer {
     bytes: VecDeque<u8>,
+    borrows: bool,
+    /// Whether `bytes` is the thread's.
+    lent: bool,
     /// Of all buffers of the session in this direction.
-    // INVARIANT: this buffer's part in it is its capacity.
+    // INVARIANT: this buffer's part in it is its capacity, or its length while that is lent.
     holding: Arc<Holding>,
 }
 
 impl Buffer {
     pub(super) fn new(holding: &Arc<Holding>) -> Self {
-        Self { bytes: VecDeque::new(), holding: Arc::clone(holding) }
+        Self { bytes: VecDeque::new(), borrows: false, lent: false, holding: Arc::clone(holding) }
+    }
+
+    /// A buffer that is read as soon as something is in it, as a rule.
+    pub(super) fn borrowing(holding: &Arc<Holding>) -> Self {
+        let mut buffer = Self::new(holding);
+        buffer.borrows = true;
+        buffer
     }
 
     pub(super) fn len(&self) -> usize {
@@ -35,15 +54,18 @@ impl Buffer {
 
     /// What the session holds in this direction, not counting what this buffer has to spare.
     pub(super) fn share(&self) -> usize {
-        self.holding.bytes() - (self.bytes.capacity() - self.bytes.len())
+        self.holding.bytes() - (self.part() - self.bytes.len())
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        self.change(|queue| {
-            if queue.capacity() - queue.len() < bytes.len() {
-                queue.reserve_exact(bytes.len() + queue.len() / 4);
+        self.change(|buffer| {
+            if buffer.borrows && buffer.bytes.is_empty() && bytes.len() >= SMALL_BYTES {
+                buffer.borrow();
             }
-            queue.extend(bytes);
+            if buffer.bytes.capacity() - buffer.bytes.len() < bytes.len() {
+                buffer.grow(bytes.len());
+            }
+            buffer.bytes.extend(bytes);
         });
     }
 
@@ -54,14 +76,17 @@ impl Buffer {
 
     /// Removes the first `count` bytes, or all when there are fewer.
     pub(super) fn consume(&mut self, count: usize) {
-        self.change(|queue| {
-            if count >= queue.len() {
-                *queue = VecDeque::new();
+        self.change(|buffer| {
+            if count >= buffer.bytes.len() {
+                buffer.replace(VecDeque::new());
                 return;
             }
-            queue.drain(..count);
-            if queue.capacity() > SMALL_BYTES && queue.len() < queue.capacity() / 4 {
-                queue.shrink_to(queue.len() * 2);
+            buffer.bytes.drain(..count);
+            let (held, length) = (buffer.bytes.capacity(), buffer.bytes.len());
+            if buffer.lent {
+                buffer.grow(0);
+            } else if held > SMALL_BYTES && length < held / 4 {
+                buffer.bytes.shrink_to(length * 2);
             }
         });
     }
@@ -79,17 +104,58 @@ impl Buffer {
 
     /// Gives back what it has to spare.
     pub(super) fn shrink(&mut self) {
-        self.change(VecDeque::shrink_to_fit);
+        if !self.lent {
+            self.change(|buffer| buffer.bytes.shrink_to_fit());
+        }
     }
 
     pub(super) fn clear(&mut self) {
         self.consume(self.bytes.len());
     }
 
-    fn change(&mut self, change: impl FnOnce(&mut VecDeque<u8>)) {
-        let before = self.bytes.capacity();
-        change(&mut self.bytes);
-        self.holding.change(before, self.bytes.capacity());
+    /// Takes the thread's spare, unless it is lent.
+    fn borrow(&mut self) {
+        let size = self.holding.spare();
+        if size > 0
+            && let Some(mut spare) = SPARE.take()
+        {
+            spare.reserve_exact(size);
+            self.replace(spare);
+            self.lent = true;
+        }
+    }
+
+    /// Makes room for `more` in memory of its own.
+    fn grow(&mut self, more: usize) {
+        let room = more + self.bytes.len() / 4;
+        if self.lent {
+            let mut own = VecDeque::with_capacity(self.bytes.len() + room);
+            let (front, back) = self.bytes.as_slices();
+            own.extend(front);
+            own.extend(back);
+            self.replace(own);
+        } else {
+            self.bytes.reserve_exact(room);
+        }
+    }
+
+    fn replace(&mut self, bytes: VecDeque<u8>) {
+        let mut old = mem::replace(&mut self.bytes, bytes);
+        if mem::take(&mut self.lent) {
+            old.clear();
+            // Fails while the thread ends, when nobody needs it any more.
+            let _ = SPARE.try_with(|spare| spare.set(Some(old)));
+        }
+    }
+
+    fn part(&self) -> usize {
+        if self.lent { self.bytes.len() } else { self.bytes.capacity() }
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Self)) {
+        let before = self.part();
+        change(self);
+        self.holding.change(before, self.part());
     }
 }
 
@@ -102,6 +168,7 @@ impl Drop for Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::{Budget, SPARE_BYTES};
 
     fn buffer() -> (Buffer, Arc<Holding>) {
         let holding = Arc::new(Holding::default());
@@ -150,5 +217,35 @@ mod tests {
         assert_eq!(buffer.share(), buffer.len());
         drop(buffer);
         assert_eq!(holding.bytes(), 0);
+    }
+
+    #[test]
+    fn the_spare_is_lent_to_one_at_a_time_and_comes_back() {
+        let account = Arc::new(Budget::divide(24 << 20, 0, false).account());
+        let holding = Arc::new(Holding::new(&account));
+        let [mut first, mut second] = [0, 1].map(|_| Buffer::borrowing(&holding));
+        let spare = |buffer: &Buffer| buffer.bytes.capacity() >= SPARE_BYTES;
+        first.push(&[1; SMALL_BYTES - 1]);
+        assert!(!spare(&first), "too little to be worth it");
+        first.clear();
+
+        first.push(&[1; 20_000]);
+        second.push(&[2; 20_000]);
+        assert!(spare(&first) && !spare(&second));
+        assert_eq!(first.share(), 40_000);
+        assert_eq!(account.held(), 20_000 + second.bytes.capacity(), "the spare is in no account");
+
+        first.consume(5_000);
+        assert!(!spare(&first) && account.held() >= 35_000, "what is left has moved");
+        second.clear();
+        second.push(&[3; SPARE_BYTES + 1]);
+        assert!(!second.lent && second.bytes.len() == SPARE_BYTES + 1, "it has outgrown the spare");
+        assert_eq!(first.bytes, [1; 15_000]);
+
+        drop((first, second));
+        assert_eq!(account.held(), 0);
+        let mut third = Buffer::borrowing(&holding);
+        third.push(&[4; SMALL_BYTES]);
+        assert!(spare(&third), "it came back");
     }
 }

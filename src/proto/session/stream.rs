@@ -65,7 +65,7 @@ impl StreamState {
             was_open: matches!(phase, Phase::Open),
             phase,
             send: Buffer::new(sending),
-            recv: Buffer::new(received),
+            recv: Buffer::borrowing(received),
             queued: false,
             closing: false,
             stalled: false,
