@@ -18,6 +18,10 @@ use crate::platform::memory::{self, Mapping, Tenancy, Tenant};
 /// is one page on the systems with large pages, and still one MSS at an MTU of 9000.
 const RING_BYTES: [usize; 3] = [256 * 1024, 64 * 1024, 16 * 1024];
 
+/// What all rings may reserve of the address space before those of new flows are smaller. Without use it costs nothing:
+/// a flow that does move bytes has a large window, however many are idle beside it.
+const ADDRESS_SPACE: usize = if usize::BITS >= 64 { 8 << 30 } else { 256 << 20 };
+
 /// What a ring may hold as long as there is any memory, so that every flow moves on: a packet of 9000 bytes,
 /// wherever it falls on pages of 4 KiB. Two pages where they are larger.
 const FLOOR_BYTES: usize = 16 * 1024;
@@ -50,6 +54,9 @@ pub(super) struct Memory {
     /// What a flow takes off the budget besides its pages.
     flow_bytes: usize,
     page: usize,
+    address_space: usize,
+    /// Flows that hold pages.
+    holders: AtomicUsize,
     /// Bytes of touched pages, in rings and in warm mappings. Written under the lock.
     held: AtomicUsize,
     /// What shares are made of: less than the budget under pressure.
@@ -85,6 +92,8 @@ impl Memory {
             budget,
             flow_bytes,
             page: memory::page_bytes(),
+            address_space: ADDRESS_SPACE,
+            holders: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
             spread: AtomicUsize::new(budget),
             state: Mutex::default(),
@@ -153,10 +162,12 @@ impl Memory {
         mem::take(&mut lock(&self.state).relieved)
     }
 
-    /// What a ring that holds `own` bytes may hold now.
+    /// What a ring that holds `own` bytes may hold now: its share, and no more than the budget has for every flow
+    /// that holds any.
     fn limit(&self, own: usize) -> usize {
         let others = self.held().saturating_sub(own);
         let share = self.spread.load(Ordering::Relaxed).saturating_sub(others) / SHARE;
+        let share = share.min(largest_ring(self.holders.load(Ordering::Relaxed), self.budget));
         FLOOR_BYTES.max(2 * self.page).max(share - share % self.page)
     }
 
@@ -168,11 +179,9 @@ impl Memory {
         }
     }
 
-    /// The ring size for the next flow: the largest that the budget could fill for every flow at once.
+    /// The ring size for the next flow: the largest that all flows could have.
     fn ring_bytes(&self, flows: usize) -> usize {
-        let fits = |ring: usize| (flows + 1).saturating_mul(2 * ring) <= self.budget;
-        let ring = RING_BYTES.into_iter().find(|&ring| fits(ring)).unwrap_or(FLOOR_BYTES);
-        ring.max(self.page)
+        largest_ring(flows + 1, self.address_space).max(self.page)
     }
 
     /// Accounts `bytes` more for a ring that holds `own`, unless memory is short.
@@ -254,7 +263,9 @@ impl Rings {
             let (receive, send) = bytes.split_at_mut(ring);
             build(receive, send)
         });
-        Ok(Self { memory, home: Some(home), ring, touched })
+        let rings = Self { memory, home: Some(home), ring, touched };
+        rings.count_holder(false);
+        Ok(rings)
     }
 
     /// The size of each ring.
@@ -309,6 +320,7 @@ impl Rings {
     pub(super) fn give_back(&mut self, live: [(usize, usize); 2]) {
         let spare = self.spare(live);
         let unit = self.memory.unit(self.ring);
+        let held = self.holds_pages();
         let home = self.home.as_mut().expect("taken only in drop");
         for (ring, pages) in spare.into_iter().enumerate() {
             for run in runs(pages) {
@@ -318,6 +330,7 @@ impl Rings {
         }
         let bytes = self.memory.touched_bytes(self.ring, spare);
         self.memory.release(&mut lock(&self.memory.state), bytes);
+        self.count_holder(held);
     }
 
     fn spare(&self, live: [(usize, usize); 2]) -> [u64; 2] {
@@ -326,12 +339,23 @@ impl Rings {
     }
 
     fn grow(&mut self, ring: Ring, missing: u64) -> bool {
+        let held = self.holds_pages();
         let bytes = self.memory.touched_bytes(self.ring, [missing, 0]);
         let granted = self.memory.reserve(bytes, self.own_bytes(ring));
         if granted {
             self.touched[ring as usize] |= missing; // 0 or 1
+            self.count_holder(held);
         }
         granted
+    }
+
+    /// Counts the flow among those that hold pages if it does now, and did not, or the reverse.
+    fn count_holder(&self, held: bool) {
+        match (held, self.holds_pages()) {
+            (false, true) => self.memory.holders.fetch_add(1, Ordering::Relaxed),
+            (true, false) => self.memory.holders.fetch_sub(1, Ordering::Relaxed),
+            _ => return,
+        };
     }
 
     fn own_bytes(&self, ring: Ring) -> usize {
@@ -357,7 +381,9 @@ impl Drop for Rings {
     fn drop(&mut self) {
         let Some(home) = self.home.take() else { return };
         let mut mapping = home.into_mapping();
-        let mut touched = self.touched;
+        let held = self.holds_pages();
+        let mut touched = mem::take(&mut self.touched);
+        self.count_holder(held);
         let mut held = self.memory.touched_bytes(self.ring, touched);
         let mut state = lock(&self.memory.state);
         state.flows -= 1;
@@ -372,6 +398,12 @@ impl Drop for Rings {
         self.memory.held.fetch_add(held, Ordering::Relaxed);
         state.warm.push(Warm { mapping, ring: self.ring, touched });
     }
+}
+
+/// The largest size of rings of which `total` has two for each of so many flows.
+fn largest_ring(flows: usize, total: usize) -> usize {
+    let fits = |ring: usize| flows.saturating_mul(2 * ring) <= total;
+    RING_BYTES.into_iter().find(|&ring| fits(ring)).unwrap_or(FLOOR_BYTES)
 }
 
 /// The lowest `count` bits, of at most 64.

@@ -168,7 +168,7 @@ fn relief_is_told_once() {
 
 #[test]
 fn rings_shrink_as_flows_grow() {
-    let memory = memory(16 << 20);
+    let memory = Arc::new(Memory { page: 4096, address_space: 16 << 20, ..Memory::new(16 << 20, 0) });
     let flows: Vec<_> = (0..200).map(|_| rings(&memory)).collect();
     let size = |flow: usize| flows[flow].ring_bytes();
     assert_eq!((size(0), size(31)), (256 * 1024, 256 * 1024));
