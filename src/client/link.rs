@@ -249,6 +249,13 @@ impl LinkState {
         self.readers.remove(&id);
         self.writers.remove(&id);
         how(&mut self.session, id);
+        if self.session.stream_count() == 0 {
+            for wakers in [&mut self.readers, &mut self.writers] {
+                if wakers.is_empty() {
+                    *wakers = HashMap::new(); // emptied, it keeps its memory
+                }
+            }
+        }
     }
 }
 

@@ -20,6 +20,7 @@
 //! | `fragments` | parts to a whole, and back |
 //! | `table`, `timers` | flows by key; their deadlines |
 //! | `memory` | the rings' pages and the budget of all flows |
+//! | `residue` | when the heap is tidied after many flows |
 //! | `wire` | the device, and what is counted on the way to it |
 
 mod addresses;
@@ -30,6 +31,7 @@ mod fragments;
 mod hub;
 mod icmp;
 mod memory;
+mod residue;
 mod stack;
 mod table;
 mod tcp;

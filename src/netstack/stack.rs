@@ -19,10 +19,12 @@ use crate::netstack::demux::{Demux, Oversize, Packet};
 use crate::netstack::fragments::{Fragment, Reassembly};
 use crate::netstack::hub::{Hub, News};
 use crate::netstack::icmp::{self, RateLimit};
+use crate::netstack::residue::Residue;
 use crate::netstack::tcp::{End, Tcp};
 use crate::netstack::udp::Udp;
 use crate::netstack::wire::Wire;
 use crate::netstack::{Control, DeviceGone, Handler, Options};
+use crate::platform::heap;
 use crate::proto::timers::{Moment, earliest};
 use crate::tun::{Device, MAX_PACKET_BYTES};
 
@@ -60,6 +62,7 @@ pub struct Netstack<D: Device, H> {
     /// Whether UDP is served before TCP.
     udp_first: bool,
     pressure: Pressure,
+    residue: Residue,
     retry_at: Option<Moment>,
     buffer: Box<[u8]>,
     wakes: Vec<Waker>,
@@ -86,6 +89,7 @@ impl<D: Device, H: Handler> Netstack<D, H> {
             reassembly: Reassembly::new(options.reassembly_bytes),
             too_big: RateLimit::new(now),
             pressure: Pressure::Normal,
+            residue: Residue::default(),
             retry_at: None,
             buffer: vec![0; MAX_PACKET_BYTES].into(),
             wakes: Vec::new(),
@@ -133,6 +137,7 @@ impl<D: Device, H: Handler> Netstack<D, H> {
         self.wire.flush();
         self.tcp.collect_pages(now, &mut self.wakes);
         self.publish();
+        self.tidy(now);
         if let Some(error) = self.wire.take_gone() {
             self.end_all(End::DeviceGone);
             return Poll::Ready(Err(DeviceGone(error)));
@@ -148,9 +153,8 @@ impl<D: Device, H: Handler> Netstack<D, H> {
         if more_to_read || ((self.tcp.wants_turn() || self.udp.wants_turn()) && !congested) {
             return Poll::Ready(Ok(Turn::Again));
         }
-        let next = [self.retry_at, self.udp.poll_timeout(), self.reassembly.poll_timeout()]
-            .into_iter()
-            .fold(self.tcp.poll_timeout(), earliest);
+        let others = [self.udp.poll_timeout(), self.reassembly.poll_timeout(), self.residue.poll_timeout()];
+        let next = others.into_iter().chain([self.retry_at]).fold(self.tcp.poll_timeout(), earliest);
         self.alarm.poll(cx, next, now).map(|()| Ok(Turn::Again))
     }
 
@@ -262,6 +266,9 @@ impl<D: Device, H: Handler> Netstack<D, H> {
         }
         self.pressure = pressure;
         self.hub.memory.set_pressure(pressure);
+        if pressure != Pressure::Normal {
+            self.residue.handle_shortage(now);
+        }
         self.udp.set_pressure(pressure, now, &mut self.wire, &mut self.wakes);
         if pressure == Pressure::Critical {
             self.tcp.shed(now, &mut self.wire, &mut self.wakes);
@@ -278,6 +285,16 @@ impl<D: Device, H: Handler> Netstack<D, H> {
         counters.memory_bytes = self.hub.memory.held() as u64;
         counters.reassembly_bytes = self.reassembly.held() as u64;
         self.hub.publish(counters);
+    }
+
+    /// Has the heap tidied after many flows.
+    fn tidy(&mut self, now: Moment) {
+        let counters = &self.wire.counters;
+        let begun = counters.flows_total + counters.udp_flows_total;
+        self.residue.handle_ended(begun - counters.flows_open - counters.udp_flows_open, now);
+        if self.residue.take_due(now) {
+            heap::give_back();
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod apple;
 #[cfg(not(any(target_os = "android", target_os = "ios", target_os = "macos")))]
 mod host;
 
+pub(crate) mod heap;
 #[cfg(any(target_os = "ios", target_os = "macos"))]
 mod kernel_control;
 mod line;

@@ -25,7 +25,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use crate::budget::Held;
 use crate::client::{Client, ClientStats, OpenError, SessionInfo, Stream};
-use crate::clock::Clock;
+use crate::clock::{Clock, start_wheel};
 use crate::config::{Config, Server, TunOptions};
 use crate::dns::DnsStats;
 use crate::netstack;
@@ -158,7 +158,10 @@ impl Tunnel {
         let (shown, state) = watch::channel(State::Starting);
         let stop = Arc::new(Notify::new());
         let (theirs, stopped) = (Arc::clone(&told), Arc::clone(&stop));
-        let run = move || parts.run(tun, theirs, shown, ready, stopped);
+        let run = move || {
+            start_wheel();
+            parts.run(tun, theirs, shown, ready, stopped)
+        };
         let thread = RuntimeThread::spawn("anytls-tunnel", run).map_err(StartError::Thread)?;
         let Ok(running) = started.await else {
             return Err(StartError::Thread(io::Error::other("the tunnel's thread ended at once")));

@@ -411,13 +411,13 @@ async fn run_timer<D: Dial>(runner: Weak<Runner<D>>, clock: Clock) {
     std::future::poll_fn(move |cx| {
         loop {
             let Some(runner) = runner.upgrade() else { return Poll::Ready(()) };
-            let due = {
+            let (due, slack) = {
                 let mut state = runner.lock();
                 state.timer = Some(cx.waker().clone());
                 state.timer_for = state.pool.poll_timeout();
-                state.timer_for
+                (state.timer_for, state.pool.slack())
             };
-            if alarm.poll(cx, due, clock).is_pending() {
+            if alarm.poll_within(cx, due, slack, clock).is_pending() {
                 return Poll::Pending;
             }
             runner.with(|state, now| state.pool.handle_timeout(now));

@@ -409,6 +409,10 @@ impl Session {
         if let Phase::Opening { deadline: Some(deadline), .. } = stream.phase {
             self.deadlines.remove(&(deadline, id));
         }
+        if self.streams.is_empty() {
+            // Emptied, both keep memory, and sessions are idle for most of their lives.
+            (self.streams, self.deadlines) = (HashMap::new(), BTreeSet::new());
+        }
         if self.failure.is_none() {
             self.events.push_back(Event::Released);
         }
