@@ -174,7 +174,7 @@ impl<'a, A: Association> Relay<'a, A> {
                 }
             };
             if !self.way.is_for_all && to != self.way.destination {
-                tracing::trace!(to = %Private(&to), "datagram for another destination dropped");
+                tracing::debug!(to = %Private(&to), "datagram for another destination dropped");
                 continue;
             }
             let length = length(payload.as_ref());
