@@ -254,7 +254,7 @@ impl<D: Dial> Runner<D> {
                 }
             })
             .collect();
-        sessions.sort_by_key(|session| session.seq);
+        sessions.sort_unstable_by_key(|session| session.seq);
         sessions
     }
 
