@@ -406,18 +406,21 @@ impl<D: Dial> State<D> {
     }
 }
 
+/// How late the pool may be for everything: nobody notices, and every other wake-up for a heartbeat is spared.
+const TIMER_SLACK: Duration = Duration::from_millis(64);
+
 async fn run_timer<D: Dial>(runner: Weak<Runner<D>>, clock: Clock) {
     let mut alarm = Alarm::default();
     std::future::poll_fn(move |cx| {
         loop {
             let Some(runner) = runner.upgrade() else { return Poll::Ready(()) };
-            let (due, slack) = {
+            let due = {
                 let mut state = runner.lock();
                 state.timer = Some(cx.waker().clone());
                 state.timer_for = state.pool.poll_timeout();
-                (state.timer_for, state.pool.slack())
+                state.timer_for
             };
-            if alarm.poll_within(cx, due, slack, clock).is_pending() {
+            if alarm.poll_within(cx, due, TIMER_SLACK, clock).is_pending() {
                 return Poll::Pending;
             }
             runner.with(|state, now| state.pool.handle_timeout(now));

@@ -147,11 +147,6 @@ impl Entry {
     /// further, or each burst would cost a second timer.
     fn last_sign(&self, interval: Duration) -> Moment {
         let heard = self.pulse.heard();
-        if heard <= self.beaten + slack(interval) { self.beaten } else { heard }
+        if heard <= self.beaten + ANSWER.min(interval / 8) { self.beaten } else { heard }
     }
-}
-
-/// What comes so soon after something that happens once an interval belongs to it.
-pub(super) fn slack(interval: Duration) -> Duration {
-    ANSWER.min(interval / 8)
 }

@@ -42,7 +42,6 @@ use rand::Rng;
 use self::auto::Auto;
 use self::backoff::Backoff;
 use self::entry::Entry;
-use self::heartbeat::slack;
 use self::idle_limit::IdleLimit;
 use self::serve::{Sharing, Waiting};
 use super::pulse::Pulse;
@@ -338,18 +337,6 @@ impl Pool {
         let waiting = earliest(self.waiting_timeout(), earliest(self.next_dial, self.probe_timeout()));
         let waiting = earliest(waiting, self.sharing_timeout());
         earliest(waiting, earliest(self.next_check(), self.next_beat()))
-    }
-
-    /// How much later than [`poll_timeout`](Self::poll_timeout) will do: nobody waits for a beat or a check.
-    pub fn slack(&self) -> Duration {
-        let due = self.poll_timeout();
-        if due == self.next_beat() {
-            self.heartbeat_interval().map_or(Duration::ZERO, slack)
-        } else if due == self.next_check() && due != self.server_limit_expiry() {
-            slack(self.options.idle_session_check_interval)
-        } else {
-            Duration::ZERO
-        }
     }
 
     /// Does what is due at `now`, once, however long ago it was due.

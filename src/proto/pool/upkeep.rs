@@ -206,7 +206,7 @@ impl Pool {
         }
     }
 
-    pub(super) fn server_limit_expiry(&self) -> Option<Moment> {
+    fn server_limit_expiry(&self) -> Option<Moment> {
         let limit = self.idle_limit.limit()?;
         let since = self.idle.iter().filter_map(|seq| Some(self.sessions.get(seq)?.since)).min()?;
         Some(since + limit)

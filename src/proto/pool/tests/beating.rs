@@ -322,24 +322,3 @@ fn answers_at_a_shorter_background_interval_prove_nothing_of_the_longer() {
     rig.set_power(Power::Interactive);
     assert_eq!(interval(&rig), 120);
 }
-
-#[test]
-fn beats_and_checks_may_be_late_and_nothing_else_may() {
-    let mut rig = Rig::idle(beating(24), 2);
-    assert_eq!(rig.pool.slack(), secs(3), "an eighth of the interval");
-    let checks = PoolOptions {
-        idle_session_check_interval: secs(40),
-        idle_session_timeout: secs(60),
-        heartbeat: Heartbeat::Off,
-        ..plain()
-    };
-    rig.pool.set_options(checks, rig.now);
-    assert!(rig.pool.poll_timeout().is_some());
-    assert_eq!(rig.pool.slack(), secs(4), "never more than an answer may take");
-
-    let mut rig = Rig::idle(PoolOptions { max_sessions: 1, ..beating(24) }, 1);
-    rig.lease();
-    rig.request(Want::Fresh);
-    assert!(rig.pool.poll_timeout().is_some_and(|due| due < rig.now + secs(24)));
-    assert_eq!(rig.pool.slack(), Duration::ZERO, "somebody waits");
-}
