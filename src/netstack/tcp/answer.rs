@@ -18,6 +18,14 @@ pub(super) fn reset(segment: &Segment<'_>) -> Option<(IpRepr, TcpRepr<'static>)>
     Some(reply(&segment.tuple, TcpControl::Rst, seq, ack, 0))
 }
 
+/// The acknowledgement of the app's FIN, for when it has to be said again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LastAck {
+    pub(super) seq: u32,
+    pub(super) ack: u32,
+    pub(super) window: u16,
+}
+
 /// A bare acknowledgement.
 pub(super) fn ack(tuple: &Tuple, seq: u32, ack: u32, window: u16) -> (IpRepr, TcpRepr<'static>) {
     reply(tuple, TcpControl::None, seq, Some(ack), window)

@@ -10,7 +10,9 @@ use smoltcp::socket::tcp::State;
 
 use crate::netstack::demux::Segment;
 use crate::netstack::hub::Hub;
+use crate::netstack::stack::EGRESS_BYTES;
 use crate::netstack::table::{FlowId, Tuple};
+use crate::netstack::tcp::answer::{self, LastAck};
 use crate::netstack::tcp::connection::{Connection, Read, Write};
 use crate::netstack::wire::Wire;
 use crate::netstack::{lock, register};
@@ -109,7 +111,7 @@ pub(super) enum SynMeaning {
 }
 
 /// What the loop learns from looking after a flow.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Tended {
     /// The flow has ended and leaves the table.
     pub(super) over: bool,
@@ -129,6 +131,8 @@ pub(super) struct Tended {
 pub(super) struct Flow {
     /// None once there is nothing more to send, receive or read.
     connection: Option<Connection>,
+    /// In TIME-WAIT, in the place of the connection and its rings, which the next flow can use.
+    last_ack: Option<LastAck>,
     end: Option<End>,
     sending: Sending,
     /// How far both directions had come when the loop last looked.
@@ -162,6 +166,7 @@ impl Flow {
     fn new(connection: Connection) -> Self {
         Self {
             connection: Some(connection),
+            last_ack: None,
             end: None,
             sending: Sending::Open,
             position: (0, 0),
@@ -181,7 +186,16 @@ impl Flow {
 
     /// Takes a segment in; the loop looks after the flow once the batch is in.
     pub(super) fn ingest<D: Device>(&mut self, segment: Segment<'_>, now: Moment, wire: &mut Wire<D>) {
-        let Some(connection) = &mut self.connection else { return };
+        let Some(connection) = &mut self.connection else {
+            if let Some(LastAck { seq, ack, window }) = self.last_ack
+                && !segment.rst
+                && segment.len() > 0
+            {
+                let (ip, tcp) = answer::ack(&segment.tuple, seq, ack, window);
+                wire.send_segment(&ip, &tcp);
+            }
+            return;
+        };
         let reset = segment.rst && connection.state() != State::TimeWait && !connection.is_over();
         connection.ingest(segment, now, wire);
         if reset && connection.is_over() {
@@ -214,34 +228,32 @@ impl Flow {
         }
     }
 
-    /// Does what is due and sends what there is to send. Tasks to be woken go to `wakes`.
+    /// Does what is due and sends up to so many bytes. Tasks to be woken go to `wakes`.
     pub(super) fn tend<D: Device>(
         &mut self,
         tuple: &Tuple,
+        most: u64,
         now: Moment,
         wire: &mut Wire<D>,
         wakes: &mut Vec<Waker>,
     ) -> Tended {
-        let more = self.advance(tuple, now, wire);
+        let more = self.advance(tuple, most, now, wire);
+        if !more {
+            self.disconnect_in_time_wait(now, wakes);
+        }
+        let left = self.leave_at.is_some_and(|at| at <= now);
         let over = match &mut self.connection {
-            Some(connection) => connection.is_over() || self.leave_at.is_some_and(|at| at <= now),
-            None => true,
+            Some(connection) => connection.is_over() || left,
+            None => self.last_ack.is_none() || left,
         };
         if over {
             self.finish(End::Clean, wakes);
-            return Tended {
-                over,
-                moved: false,
-                more: false,
-                half_open: false,
-                sweep: false,
-                deadline: None,
-            };
+            return Tended { over, ..Tended::default() };
         }
         self.wake_ready(wakes);
         let deadline = self.next_deadline(now);
         let Some(connection) = &mut self.connection else {
-            unreachable!("a flow that is not over has a connection")
+            return Tended { deadline: self.leave_at, ..Tended::default() };
         };
         let sweep = !self.listed && connection.holds_pages();
         self.listed |= sweep;
@@ -250,7 +262,7 @@ impl Flow {
         Tended { over, moved, more, half_open: connection.state() == State::SynReceived, sweep, deadline }
     }
 
-    fn advance<D: Device>(&mut self, tuple: &Tuple, now: Moment, wire: &mut Wire<D>) -> bool {
+    fn advance<D: Device>(&mut self, tuple: &Tuple, most: u64, now: Moment, wire: &mut Wire<D>) -> bool {
         let due = |at: Option<Moment>| at.is_some_and(|at| at <= now);
         let Some(connection) = &mut self.connection else { return false };
         if self.sending == Sending::Shut && connection.close() {
@@ -274,9 +286,18 @@ impl Flow {
             self.nudge_at = None;
             connection.nudge(now, wire);
         }
-        let more = connection.emit(now, wire);
+        let more = connection.emit(most, now, wire);
         connection.announce_window(tuple, wire);
         more
+    }
+
+    /// Keeps no more of a connection in TIME-WAIT than it still needs.
+    fn disconnect_in_time_wait(&mut self, now: Moment, wakes: &mut Vec<Waker>) {
+        let Some(last_ack) = self.connection.as_mut().and_then(Connection::last_ack) else { return };
+        (self.connection, self.last_ack) = (None, Some(last_ack));
+        self.leave_at.get_or_insert(now + TIME_WAIT);
+        wakes.extend(self.reader.take());
+        wakes.extend(self.writer.take());
     }
 
     fn next_deadline(&mut self, now: Moment) -> Option<Moment> {
@@ -325,7 +346,7 @@ impl Flow {
     ) {
         if let Some(connection) = &mut self.connection {
             connection.abort();
-            connection.emit(now, wire);
+            connection.emit(EGRESS_BYTES, now, wire);
         }
         self.finish(end, wakes);
     }

@@ -28,6 +28,7 @@ use rand::rngs::StdRng;
 use crate::netstack::counters::DropReason;
 use crate::netstack::demux::Segment;
 use crate::netstack::hub::Hub;
+use crate::netstack::stack::{EGRESS_BYTES, LONE_EGRESS_BYTES};
 use crate::netstack::table::{FlowId, Table, Tuple};
 use crate::netstack::timers::{Deadline, Deadlines, Timers};
 use crate::netstack::wire::Wire;
@@ -232,12 +233,13 @@ impl Tcp {
 
     /// Looks after every noted flow once.
     pub(super) fn send<D: Device>(&mut self, now: Moment, wire: &mut Wire<D>, wakes: &mut Vec<Waker>) {
+        let most = if self.noted.len() == 1 { LONE_EGRESS_BYTES } else { EGRESS_BYTES };
         for _ in 0..self.noted.len() {
             let Some(id) = self.noted.pop_front() else { return };
             let Some(entry) = self.table.get_mut(id) else { continue };
             entry.noted = false;
             entry.active = now;
-            let tended = entry.shared.lock().tend(&entry.shared.tuple, now, wire, wakes);
+            let tended = entry.shared.lock().tend(&entry.shared.tuple, most, now, wire, wakes);
             if tended.over {
                 self.remove(id);
                 continue;
