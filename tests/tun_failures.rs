@@ -137,6 +137,8 @@ fn behind_a_server_that_never_answers_no_connection_opens() {
 
     let refused = connect(&lab, TARGETS[0], PORT).expect_err("nobody answers");
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    // The app may have its answer before the turn is over, in which it is counted.
+    wait_until("its reset counted", || tunnel.stats().netstack.resets_out > 0);
     let counters = tunnel.stats().netstack;
     assert!(counters.resets_out > 0, "{counters:?}");
     assert_eq!(counters.packets_out, counters.resets_out, "no SYN was answered: {counters:?}");

@@ -64,7 +64,7 @@ pub const SEND_BYTES: usize = BURST_RECORDS * RECORD_BYTES;
 pub const SEND_FLOOR_BYTES: usize = 4 * KIB;
 /// Bytes for apps in one session at which it stops reading, at most. One record more may come. When memory
 /// is short it stops at once, so that one record is the floor.
-pub const RECEIVE_BYTES: usize = 112 * KIB;
+pub const RECEIVE_BYTES: usize = 64 * KIB;
 /// The most of a control frame that came in pieces; a padding scheme may fill it.
 pub const CONTROL_FRAME_BYTES: usize = 64 * KIB;
 /// The same when memory is short. A real scheme has some hundred bytes, an error text fewer.

@@ -35,8 +35,6 @@ const BATCH_BYTES: usize = 512 * 1024;
 
 /// What one flow may send in one turn of the loop, so that it cannot starve the rest. One packet more at most.
 pub(super) const EGRESS_BYTES: u64 = 64 * 1024;
-/// The same for a flow that has the turn for itself: all that its session receives in one.
-pub(super) const LONE_EGRESS_BYTES: u64 = 2 * EGRESS_BYTES;
 
 // The packet read and the packet being written are budgeted for.
 const _: () = assert!(2 * MAX_PACKET_BYTES <= budget::PACKETS_BYTES);

@@ -11,8 +11,15 @@ pub(crate) fn give_back() {
     }
     #[cfg(target_os = "android")]
     {
-        // SAFETY: as above. Systems before API 28 do not know the option, and say so.
-        let _was_known = unsafe { foreign::mallopt(foreign::M_PURGE, 0) };
+        // SAFETY: looks a name up among the libraries that are loaded.
+        let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"mallopt".as_ptr()) };
+        if !found.is_null() {
+            // SAFETY: this is what bionic's <malloc.h> declares under that name.
+            let mallopt: unsafe extern "C" fn(libc::c_int, libc::c_int) -> libc::c_int =
+                unsafe { std::mem::transmute(found) };
+            // SAFETY: as with glibc. Systems before API 28 do not know the option, and say so.
+            let _was_known = unsafe { mallopt(M_PURGE, 0) };
+        }
     }
     #[cfg(any(target_os = "ios", target_os = "macos"))]
     {
@@ -21,16 +28,9 @@ pub(crate) fn give_back() {
     }
 }
 
-/// What the libc crate does not declare.
+/// bionic's `<malloc.h>`. `mallopt` itself is there from API 26 on, so that it cannot be linked.
 #[cfg(target_os = "android")]
-mod foreign {
-    /// bionic's `<malloc.h>`
-    pub(super) const M_PURGE: libc::c_int = -101;
-
-    unsafe extern "C" {
-        pub(super) fn mallopt(option: libc::c_int, value: libc::c_int) -> libc::c_int;
-    }
-}
+const M_PURGE: libc::c_int = -101;
 
 /// What the libc crate does not declare.
 #[cfg(any(target_os = "ios", target_os = "macos"))]

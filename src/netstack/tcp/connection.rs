@@ -182,11 +182,11 @@ impl Connection {
         rings.with(|sockets| interface.poll_ingress_single(instant(now), &mut port, sockets));
     }
 
-    /// Sends what there is to send, up to so many bytes and a packet. Gives whether there may be more.
-    pub(super) fn emit<D: Device>(&mut self, most: u64, now: Moment, wire: &mut Wire<D>) -> bool {
+    /// Sends what there is to send, up to a flow's share of a turn. Gives whether there may be more.
+    pub(super) fn emit<D: Device>(&mut self, now: Moment, wire: &mut Wire<D>) -> bool {
         self.sent.limit = self.receive_limit();
         let Self { interface, rings, sent, .. } = self;
-        let share = sent.bytes + most;
+        let share = sent.bytes + EGRESS_BYTES;
         rings.with(|sockets| {
             while interface.poll_egress(instant(now), &mut Port::new(wire, sent, None), sockets)
                 == PollResult::SocketStateChanged
@@ -224,7 +224,7 @@ impl Connection {
     /// What a connection still has to say in TIME-WAIT, when everything else is done and read.
     pub(super) fn last_ack(&mut self) -> Option<LastAck> {
         let done = self.state() == State::TimeWait && self.recv_queue() == 0;
-        done.then(|| LastAck { seq: self.sent.end, ack: self.sent.ack, window: self.sent.window })
+        done.then_some(LastAck { seq: self.sent.end, ack: self.sent.ack, window: self.sent.window })
     }
 
     /// When [`Connection::emit`] has something to do again without anything else happening.
@@ -244,7 +244,7 @@ impl Connection {
     pub(super) fn nudge<D: Device>(&mut self, now: Moment, wire: &mut Wire<D>) {
         let interval = smoltcp::time::Duration::from_secs(1);
         self.socket(|socket| socket.set_keep_alive(Some(interval)));
-        self.emit(EGRESS_BYTES, now, wire);
+        self.emit(now, wire);
         self.socket(|socket| socket.set_keep_alive(None));
     }
 

@@ -10,7 +10,7 @@ use smoltcp::socket::tcp::State;
 
 use crate::netstack::demux::Segment;
 use crate::netstack::hub::Hub;
-use crate::netstack::stack::EGRESS_BYTES;
+use crate::netstack::memory::{Memory, Place};
 use crate::netstack::table::{FlowId, Tuple};
 use crate::netstack::tcp::answer::{self, LastAck};
 use crate::netstack::tcp::connection::{Connection, Read, Write};
@@ -121,6 +121,8 @@ pub(super) struct Tended {
     pub(super) more: bool,
     /// The handshake is not done.
     pub(super) half_open: bool,
+    /// From now on the flow is only there for an app that repeats its FIN.
+    pub(super) waits: bool,
     /// The flow is to be put on the list of those that may have pages to give back.
     pub(super) sweep: bool,
     /// When to look again, without anything else happening.
@@ -132,7 +134,7 @@ pub(super) struct Flow {
     /// None once there is nothing more to send, receive or read.
     connection: Option<Connection>,
     /// In TIME-WAIT, in the place of the connection and its rings, which the next flow can use.
-    last_ack: Option<LastAck>,
+    last_ack: Option<(LastAck, Place)>,
     end: Option<End>,
     sending: Sending,
     /// How far both directions had come when the loop last looked.
@@ -187,7 +189,7 @@ impl Flow {
     /// Takes a segment in; the loop looks after the flow once the batch is in.
     pub(super) fn ingest<D: Device>(&mut self, segment: Segment<'_>, now: Moment, wire: &mut Wire<D>) {
         let Some(connection) = &mut self.connection else {
-            if let Some(LastAck { seq, ack, window }) = self.last_ack
+            if let Some((LastAck { seq, ack, window }, _)) = self.last_ack
                 && !segment.rst
                 && segment.len() > 0
             {
@@ -228,19 +230,17 @@ impl Flow {
         }
     }
 
-    /// Does what is due and sends up to so many bytes. Tasks to be woken go to `wakes`.
+    /// Does what is due and sends what there is to send. Tasks to be woken go to `wakes`.
     pub(super) fn tend<D: Device>(
         &mut self,
         tuple: &Tuple,
-        most: u64,
+        memory: &Arc<Memory>,
         now: Moment,
         wire: &mut Wire<D>,
         wakes: &mut Vec<Waker>,
     ) -> Tended {
-        let more = self.advance(tuple, most, now, wire);
-        if !more {
-            self.disconnect_in_time_wait(now, wakes);
-        }
+        let more = self.advance(tuple, now, wire);
+        let waits = !more && self.disconnect_in_time_wait(memory, now, wakes);
         let left = self.leave_at.is_some_and(|at| at <= now);
         let over = match &mut self.connection {
             Some(connection) => connection.is_over() || left,
@@ -253,16 +253,17 @@ impl Flow {
         self.wake_ready(wakes);
         let deadline = self.next_deadline(now);
         let Some(connection) = &mut self.connection else {
-            return Tended { deadline: self.leave_at, ..Tended::default() };
+            return Tended { waits, deadline: self.leave_at, ..Tended::default() };
         };
         let sweep = !self.listed && connection.holds_pages();
         self.listed |= sweep;
         let position = connection.position();
         let moved = mem::replace(&mut self.position, position) != position;
-        Tended { over, moved, more, half_open: connection.state() == State::SynReceived, sweep, deadline }
+        let half_open = connection.state() == State::SynReceived;
+        Tended { over, moved, more, half_open, waits, sweep, deadline }
     }
 
-    fn advance<D: Device>(&mut self, tuple: &Tuple, most: u64, now: Moment, wire: &mut Wire<D>) -> bool {
+    fn advance<D: Device>(&mut self, tuple: &Tuple, now: Moment, wire: &mut Wire<D>) -> bool {
         let due = |at: Option<Moment>| at.is_some_and(|at| at <= now);
         let Some(connection) = &mut self.connection else { return false };
         if self.sending == Sending::Shut && connection.close() {
@@ -286,18 +287,19 @@ impl Flow {
             self.nudge_at = None;
             connection.nudge(now, wire);
         }
-        let more = connection.emit(most, now, wire);
+        let more = connection.emit(now, wire);
         connection.announce_window(tuple, wire);
         more
     }
 
-    /// Keeps no more of a connection in TIME-WAIT than it still needs.
-    fn disconnect_in_time_wait(&mut self, now: Moment, wakes: &mut Vec<Waker>) {
-        let Some(last_ack) = self.connection.as_mut().and_then(Connection::last_ack) else { return };
-        (self.connection, self.last_ack) = (None, Some(last_ack));
+    /// Keeps no more of a connection in TIME-WAIT than it still needs; gives whether it has just come to that.
+    fn disconnect_in_time_wait(&mut self, memory: &Arc<Memory>, now: Moment, wakes: &mut Vec<Waker>) -> bool {
+        let Some(last_ack) = self.connection.as_mut().and_then(Connection::last_ack) else { return false };
+        (self.connection, self.last_ack) = (None, Some((last_ack, memory.enter())));
         self.leave_at.get_or_insert(now + TIME_WAIT);
         wakes.extend(self.reader.take());
         wakes.extend(self.writer.take());
+        true
     }
 
     fn next_deadline(&mut self, now: Moment) -> Option<Moment> {
@@ -346,7 +348,7 @@ impl Flow {
     ) {
         if let Some(connection) = &mut self.connection {
             connection.abort();
-            connection.emit(EGRESS_BYTES, now, wire);
+            connection.emit(now, wire);
         }
         self.finish(end, wakes);
     }

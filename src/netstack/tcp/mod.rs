@@ -28,7 +28,6 @@ use rand::rngs::StdRng;
 use crate::netstack::counters::DropReason;
 use crate::netstack::demux::Segment;
 use crate::netstack::hub::Hub;
-use crate::netstack::stack::{EGRESS_BYTES, LONE_EGRESS_BYTES};
 use crate::netstack::table::{FlowId, Table, Tuple};
 use crate::netstack::timers::{Deadline, Deadlines, Timers};
 use crate::netstack::wire::Wire;
@@ -76,6 +75,8 @@ pub(super) struct Tcp {
     /// Flows to be looked after in this turn, or the next if they had their share.
     noted: VecDeque<FlowId>,
     timers: Timers,
+    /// Flows in TIME-WAIT, the oldest first: they make room for new ones.
+    waiting: VecDeque<FlowId>,
     /// Flows that may have pages to give back.
     swept: Vec<FlowId>,
     sweep_at: Option<Moment>,
@@ -99,6 +100,7 @@ impl Tcp {
             half_open: 0,
             noted: VecDeque::new(),
             timers: Timers::default(),
+            waiting: VecDeque::new(),
             swept: Vec::new(),
             sweep_at: None,
             last_sweep: Moment::default(),
@@ -153,7 +155,7 @@ impl Tcp {
         let id = self.table.find(&segment.tuple);
         let Some((id, entry)) = id.and_then(|id| Some((id, self.table.get_mut(id)?))) else {
             if opens {
-                self.open(segment, now, handler, wire);
+                self.open(segment, now, handler, wire, wakes);
             } else if let Some((ip, tcp)) = answer::reset(&segment) {
                 wire.send_reset(&ip, &tcp);
             } else {
@@ -175,7 +177,7 @@ impl Tcp {
                 flow.finish(End::Reset, wakes);
                 drop(flow);
                 self.remove(id);
-                self.open(segment, now, handler, wire);
+                self.open(segment, now, handler, wire, wakes);
             }
         }
     }
@@ -186,15 +188,20 @@ impl Tcp {
         now: Moment,
         handler: &mut impl Handler,
         wire: &mut Wire<D>,
+        wakes: &mut Vec<Waker>,
     ) {
-        if self.table.len() >= self.max_flows {
-            return wire.drop_for(DropReason::TooManyFlows);
+        while self.table.len() >= self.max_flows {
+            if !self.end_oldest_waiting(wakes) {
+                return wire.drop_for(DropReason::TooManyFlows);
+            }
         }
         if self.half_open >= self.max_half_open {
             return wire.drop_for(DropReason::TooManyHalfOpen);
         }
-        if !self.hub.memory.admits_flow() {
-            return wire.drop_for(DropReason::NoMemory); // it could not hold a byte
+        while !self.hub.memory.admits_flow() {
+            if !self.end_oldest_waiting(wakes) {
+                return wire.drop_for(DropReason::NoMemory); // it could not hold a byte
+            }
         }
         let (tuple, seed, paused) = (syn.tuple, self.generator.next_u64(), !self.eager);
         let Ok(mut connection) = Connection::open(syn, &self.hub.memory, seed, paused, now, wire) else {
@@ -219,6 +226,17 @@ impl Tcp {
         handler.handle_tcp(TcpFlow::new(Arc::clone(&entry.shared)));
     }
 
+    /// Ends the flow that is longest in TIME-WAIT; false when none is.
+    fn end_oldest_waiting(&mut self, wakes: &mut Vec<Waker>) -> bool {
+        while let Some(id) = self.waiting.pop_front() {
+            if let Some(entry) = self.table.remove(id) {
+                entry.shared.lock().finish(End::Clean, wakes);
+                return true;
+            }
+        }
+        false
+    }
+
     /// Has the flows looked after whose deadlines have come.
     pub(super) fn fire_timers(&mut self, now: Moment) {
         self.timers.compact(self.table.len(), &mut self.table);
@@ -233,15 +251,17 @@ impl Tcp {
 
     /// Looks after every noted flow once.
     pub(super) fn send<D: Device>(&mut self, now: Moment, wire: &mut Wire<D>, wakes: &mut Vec<Waker>) {
-        let most = if self.noted.len() == 1 { LONE_EGRESS_BYTES } else { EGRESS_BYTES };
         for _ in 0..self.noted.len() {
             let Some(id) = self.noted.pop_front() else { return };
             let Some(entry) = self.table.get_mut(id) else { continue };
             entry.noted = false;
             entry.active = now;
-            let tended = entry.shared.lock().tend(&entry.shared.tuple, most, now, wire, wakes);
+            let tended = entry.shared.lock().tend(&entry.shared.tuple, &self.hub.memory, now, wire, wakes);
             if tended.over {
                 self.remove(id);
+                while self.waiting.front().is_some_and(|&oldest| self.table.get_mut(oldest).is_none()) {
+                    self.waiting.pop_front();
+                }
                 continue;
             }
             if tended.moved {
@@ -253,6 +273,9 @@ impl Tcp {
             if entry.half_open && !tended.half_open {
                 entry.half_open = false;
                 self.half_open -= 1;
+            }
+            if tended.waits {
+                self.waiting.push_back(id);
             }
             if tended.sweep {
                 self.swept.push(id);

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use super::super::wire::{BURST_RECORDS, Progress, Read, SystemWatch, Wire};
 use super::buffers::{Inbox, Outbox, with_read_buffer};
 use super::config::TlsVersion;
+use crate::budget::READ_BYTES;
 use crate::platform::socket;
 use crate::proto::frame::MAX_RECORD_BYTES;
 
@@ -47,9 +48,6 @@ enum Inward {
     Ended,
     Failed,
 }
-
-/// Read in one poll, at most: then others of the thread have their turn.
-const READ_BUDGET: usize = 256 * 1024;
 
 /// Missing bytes of a record that are worth two system calls: fewer come in two packets or three, and wake us as often.
 const LOW_WATER_LEAST: u32 = 4 * 1024;
@@ -131,14 +129,15 @@ impl TlsConnection {
         }
     }
 
-    /// Reads until there is nothing more, or a reason to stop.
+    /// Reads until there is nothing more, or a buffer full was read: then others of the thread have their turn, those
+    /// who take the bytes first of all.
     fn poll_socket(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
         sink: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Poll<io::Result<Read>> {
-        let mut budget = READ_BUDGET;
+        let mut budget = READ_BYTES;
         loop {
             let held = self.inbox.bytes().len();
             let most = self.inbox.allowance();
