@@ -3,11 +3,12 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use anytls_mobile::netstack::{DropReason, Options};
 use smoltcp::wire::{TcpControl, TcpRepr, TcpSeqNumber};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::app::{App, connect};
-use crate::rig::{Rig, settle};
+use crate::rig::{MTU, Rig, settle};
 
 #[tokio::test(start_paused = true)]
 async fn a_fin_with_data_ends_the_stream_after_the_data() {
@@ -159,6 +160,34 @@ async fn the_app_may_go_on_after_our_fin() {
     assert_eq!(rig.counters().flows_open, 1, "TIME-WAIT");
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(rig.counters().flows_open, 0, "gone after a second of it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn flows_in_time_wait_say_their_last_word_again_and_make_room_for_new_ones() {
+    let mut rig = Rig::with(Options { max_flows: 3, ..Options::default() }, MTU);
+    let mut apps = Vec::new();
+    for port in [40_000, 40_001] {
+        let (mut app, mut stream) = connect(&mut rig, port).await;
+        stream.shutdown().await.unwrap();
+        app.expect().await;
+        app.send_fin();
+        assert_eq!(stream.read(&mut [0; 4]).await.unwrap(), 0);
+        let last = app.expect().await;
+        app.seq = app.seq.wrapping_sub(1);
+        app.send_fin();
+        let again = app.expect().await;
+        assert_eq!((again.ack, again.seq, again.control), (last.ack, last.seq, TcpControl::None));
+        apps.push(app);
+    }
+    assert_eq!(rig.counters().flows_open, 2);
+    let mut held = Vec::new();
+    for port in [40_002, 40_003, 40_004] {
+        held.push(connect(&mut rig, port).await);
+        assert_eq!(rig.counters().flows_open, 3, "the oldest has gone");
+    }
+    App::new(&rig.tap, 40_005).send_syn();
+    settle().await;
+    assert_eq!(rig.counters().dropped[DropReason::TooManyFlows], 1, "nobody can go");
 }
 
 #[tokio::test(start_paused = true)]

@@ -49,6 +49,9 @@ enum Inward {
     Failed,
 }
 
+/// Read in one poll, at most: then others of the thread have their turn, those who take the bytes first of all.
+const READ_BUDGET: usize = READ_BYTES;
+
 /// Missing bytes of a record that are worth two system calls: fewer come in two packets or three, and wake us as often.
 const LOW_WATER_LEAST: u32 = 4 * 1024;
 
@@ -129,15 +132,14 @@ impl TlsConnection {
         }
     }
 
-    /// Reads until there is nothing more, or a buffer full was read: then others of the thread have their turn, those
-    /// who take the bytes first of all.
+    /// Reads until there is nothing more, or a reason to stop.
     fn poll_socket(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
         sink: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Poll<io::Result<Read>> {
-        let mut budget = READ_BYTES;
+        let mut budget = READ_BUDGET;
         loop {
             let held = self.inbox.bytes().len();
             let most = self.inbox.allowance();
