@@ -6,12 +6,14 @@
 //! |---|---|
 //! | this one | the loop's side |
 //! | `flow` | what the loop and a stream share |
+//! | `end` | how a flow ended |
 //! | `connection`, `port` | one smoltcp endpoint; its device |
 //! | `stream` | the relay's side |
 //! | `answer` | segments that no connection sends |
 
 mod answer;
 mod connection;
+mod end;
 mod flow;
 mod port;
 mod stream;
@@ -38,7 +40,7 @@ use crate::tun::Device;
 use connection::Connection;
 use flow::{Shared, SynMeaning};
 
-pub(super) use flow::End;
+pub(super) use end::End;
 pub use stream::{TcpFlow, TcpStream};
 
 /// How long a flow must have been quiet before its pages are given back, and how often that is looked for.
