@@ -60,6 +60,9 @@ fn now_on_wheel() -> Instant {
     Instant::now()
 }
 
+/// As far ahead as a timer is set. A sum with more could leave the clock's range.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// The moment from `due` on, and at most `slack` later, for which the thread is woken least.
 ///
 /// tokio keeps timers in slots of 1 ms, 64 ms and 4096 ms, and wakes at the beginning of a slot to put them into
@@ -113,7 +116,7 @@ impl Alarm {
                 return Poll::Ready(());
             }
             if self.deadline != deadline || self.sleep.is_none() {
-                let at = calm(now_on_wheel() + due.since(clock.now()), slack);
+                let at = calm(now_on_wheel() + due.since(clock.now()).min(FAR), slack);
                 match &mut self.sleep {
                     Some(sleep) => sleep.as_mut().reset(at),
                     None => self.sleep = Some(Box::pin(sleep_until(at))),

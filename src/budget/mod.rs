@@ -75,8 +75,8 @@ pub const WRITE_BYTES: usize = KIB + RECORD_BYTES;
 /// driver's task, the tables. Measured: 4 KiB idle, and some KiB for a chain of certificates.
 pub const SESSION_STATE_BYTES: usize = 8 * KIB;
 
-/// Ciphertext that is read at once, and so the most that a paused connection keeps. Measured on loopback at
-/// 64, 128 and 256 KiB: 0.92, 0.80 and 0.78 of the CPU that tokio-rustls needs for the same bytes.
+/// Ciphertext that is read at once, and so the most that a paused connection keeps. No more than a session receives
+/// before it pauses: what is beyond would have to be kept until the next turn.
 pub const READ_BYTES: usize = 64 * KIB;
 /// A burst, encrypted.
 pub const BURST_BYTES: usize = BURST_RECORDS * (RECORD_BYTES + OVERHEAD_BYTES) + CONTROL_RECORDS_BYTES;

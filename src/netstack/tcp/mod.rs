@@ -261,9 +261,6 @@ impl Tcp {
             let tended = entry.shared.lock().tend(&entry.shared.tuple, &self.hub.memory, now, wire, wakes);
             if tended.over {
                 self.remove(id);
-                while self.waiting.front().is_some_and(|&oldest| self.table.get_mut(oldest).is_none()) {
-                    self.waiting.pop_front();
-                }
                 continue;
             }
             if tended.moved {
@@ -340,6 +337,9 @@ impl Tcp {
     fn remove(&mut self, id: FlowId) {
         if self.table.remove(id).is_some_and(|entry| entry.half_open) {
             self.half_open -= 1;
+        }
+        while self.waiting.front().is_some_and(|&oldest| self.table.get_mut(oldest).is_none()) {
+            self.waiting.pop_front();
         }
     }
 

@@ -24,7 +24,7 @@ use crate::proto::frame::MAX_RECORD_BYTES;
 /// A TLS connection to the server, its handshake done.
 ///
 /// Between polls it keeps no buffers, except for the beginning of a record (up to 16 KiB), what a paused
-/// reader has not taken (up to 128 KiB of ciphertext) and what the socket has not taken (one burst); less
+/// reader has not taken (up to 64 KiB of ciphertext) and what the socket has not taken (one burst); less
 /// when the account of all sessions is used up: a record each. Idle it costs 3.5 KiB, and a copy of the
 /// server's certificate chain, which rustls keeps for each connection.
 pub struct TlsConnection {
