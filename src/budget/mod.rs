@@ -58,8 +58,11 @@ pub const OVERHEAD_BYTES: usize = 32;
 /// Room beside records for key updates and an alert.
 pub const CONTROL_RECORDS_BYTES: usize = 256;
 
-/// Bytes of apps in one session that wait to be framed, at most: one burst.
-pub const SEND_BYTES: usize = BURST_RECORDS * RECORD_BYTES;
+/// What a frame has before its data.
+pub const FRAME_HEADER_BYTES: usize = 7;
+
+/// Bytes of apps in one session that wait to be framed, at most: one burst, of full records.
+pub const SEND_BYTES: usize = BURST_RECORDS * (RECORD_BYTES - FRAME_HEADER_BYTES);
 /// The same when memory is short: a session with nothing to send takes that much.
 pub const SEND_FLOOR_BYTES: usize = 4 * KIB;
 /// Bytes for apps in one session at which it stops reading, at most. One record more may come. When memory

@@ -24,7 +24,7 @@ use crate::netstack::tcp::{End, Tcp};
 use crate::netstack::udp::Udp;
 use crate::netstack::wire::Wire;
 use crate::netstack::{Control, DeviceGone, Handler, Options};
-use crate::platform::heap;
+use crate::platform::{heap, prefer_this_thread};
 use crate::proto::timers::{Moment, earliest};
 use crate::tun::{Device, MAX_PACKET_BYTES};
 
@@ -102,7 +102,8 @@ impl<D: Device, H: Handler> Netstack<D, H> {
         Control { hub: Arc::clone(&self.hub) }
     }
 
-    /// Serves the device until it is gone or [`Control::stop`] is called.
+    /// Serves the device until it is gone or [`Control::stop`] is called. Its thread comes before those of apps
+    /// where the system allows it.
     ///
     /// # Errors
     /// When the device is gone. Every stream has failed by then.
@@ -110,6 +111,7 @@ impl<D: Device, H: Handler> Netstack<D, H> {
     /// # Cancel safety
     /// Dropping the future stops the stack: every flow is reset.
     pub async fn run(mut self) -> Result<(), DeviceGone> {
+        prefer_this_thread();
         loop {
             if poll_fn(|cx| self.poll_turn(cx)).await? == Turn::Stop {
                 return Ok(());

@@ -17,6 +17,7 @@ pub(crate) mod memory;
 mod phone;
 #[cfg(not(any(target_os = "ios", target_os = "macos")))]
 mod plain_tun;
+mod priority;
 pub(crate) mod socket;
 mod unix;
 #[cfg(any(target_os = "ios", target_os = "macos", test))]
@@ -31,5 +32,6 @@ pub(crate) use apple::*;
 pub(crate) use host::*;
 pub(crate) use line::Lines;
 pub(crate) use lookup::lookup;
+pub(crate) use priority::prefer_this_thread;
 pub(crate) use unix::set_nonblocking;
 pub(crate) use way::Way;

@@ -14,7 +14,7 @@ use std::mem;
 use super::command::{Command, UnknownCommand};
 
 /// The bytes of a frame before its data.
-pub const HEADER_BYTES: usize = 7;
+pub const HEADER_BYTES: usize = crate::budget::FRAME_HEADER_BYTES;
 /// The most plaintext that one TLS record carries (RFC 8446, section 5.1).
 pub const MAX_RECORD_BYTES: usize = 16_384;
 /// The most data that we put into a Psh, so that the frame fits one TLS record.
