@@ -9,6 +9,7 @@ use smoltcp::wire::{
 };
 
 use crate::netstack::addresses::{Addresses, judge_v6};
+use crate::netstack::checksum;
 use crate::netstack::counters::DropReason;
 use crate::netstack::fragments::{Fragment, Key};
 use crate::netstack::icmp;
@@ -256,11 +257,16 @@ impl Ip {
         }
     }
 
+    /// Whether the payload's checksum matches; fuzzing cannot guess any.
+    fn is_intact(&self, packet: &[u8], payload: &[u8]) -> bool {
+        cfg!(fuzzing) || checksum::transport(packet, self.protocol, payload) == 0
+    }
+
     fn segment(self, packet: &mut [u8]) -> Result<Segment<'_>, DropReason> {
         let tcp = TcpPacket::new_checked(&packet[self.header..]).map_err(|_| DropReason::Malformed)?;
         let flags = u8::from(tcp.syn()) + u8::from(tcp.fin()) + u8::from(tcp.rst());
         let ports = tcp.src_port() != 0 && tcp.dst_port() != 0;
-        if flags > 1 || !ports || !tcp.verify_checksum(&self.source.into(), &self.destination.into()) {
+        if flags > 1 || !ports || !self.is_intact(packet, &packet[self.header..]) {
             return Err(DropReason::Malformed);
         }
         let segment = Segment {
@@ -287,13 +293,14 @@ impl Ip {
         if udp.checksum() == 0 && self.source.is_ipv6() {
             return Err(DropReason::Malformed);
         }
-        if udp.dst_port() == 0 || !udp.verify_checksum(&self.source.into(), &self.destination.into()) {
+        let datagram = &bytes[..usize::from(udp.len())];
+        if udp.dst_port() == 0 || udp.checksum() != 0 && !self.is_intact(packet, datagram) {
             return Err(DropReason::Malformed);
         }
         Ok(Datagram {
             source: SocketAddr::new(self.source, udp.src_port()),
             destination: SocketAddr::new(self.destination, udp.dst_port()),
-            udp: &bytes[..usize::from(udp.len())],
+            udp: datagram,
             hop_limit: self.hop_limit,
         })
     }

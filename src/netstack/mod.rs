@@ -25,6 +25,7 @@
 
 mod addresses;
 mod alarm;
+mod checksum;
 mod counters;
 mod demux;
 mod fragments;

@@ -7,10 +7,12 @@ use std::task::{Context, Poll, ready};
 
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    IPV4_HEADER_LEN, IpProtocol, IpRepr, TcpPacket, TcpRepr, UDP_HEADER_LEN, UdpPacket, checksum,
+    IPV4_HEADER_LEN, IpProtocol, IpRepr, TcpPacket, TcpRepr, UDP_HEADER_LEN, UdpPacket,
+    checksum::{combine, pseudo_header},
 };
 
 use crate::budget::OWED_RESETS;
+use crate::netstack::checksum;
 use crate::netstack::counters::{Counters, DropReason};
 use crate::netstack::fragments::{FRAGMENT_HEADER_BYTES, Place, move_into};
 use crate::tun::{Device, MAX_PACKET_BYTES, SendError};
@@ -142,10 +144,10 @@ impl<D: Device> Wire<D> {
         fields.set_src_port(from.port());
         fields.set_dst_port(to.port());
         fields.set_len(len);
-        let sum = !checksum::combine(&[
-            checksum::pseudo_header(&ip.src_addr(), &ip.dst_addr(), IpProtocol::Udp, len.into()),
-            checksum::data(fields.as_ref()),
-            checksum::data(payload),
+        let sum = !combine(&[
+            pseudo_header(&ip.src_addr(), &ip.dst_addr(), IpProtocol::Udp, len.into()),
+            checksum::sum(fields.as_ref()),
+            checksum::sum(payload),
         ]);
         fields.set_checksum(if sum == 0 { !0 } else { sum }); // 0 means none
         self.send_parts(&ip, &udp, payload)

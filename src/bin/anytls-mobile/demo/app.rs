@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use indicatif::ProgressBar;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::time::Instant;
 
 use super::network::Network;
-use super::target::{hash_body_with, send_body};
+use super::target::{hash_body, send_body};
 use crate::Failure;
 
 /// One transfer, as both ends saw it.
@@ -31,34 +30,24 @@ pub(super) async fn first_byte(network: &Network, target: SocketAddr) -> Result<
     Ok(time)
 }
 
-pub(super) async fn download(
-    network: &Network,
-    target: SocketAddr,
-    bytes: u64,
-    bar: ProgressBar,
-) -> Result<Transfer, Failure> {
+pub(super) async fn download(network: &Network, target: SocketAddr, bytes: u64) -> Result<Transfer, Failure> {
     let begin = Instant::now();
     let mut socket = BufReader::with_capacity(128 * 1024, network.connect(target).await?);
     socket.write_all(format!("GET /{bytes} HTTP/1.1\r\nHost: demo\r\n\r\n").as_bytes()).await?;
     skip_head(&mut socket).await?;
-    let received = hash_body_with(&mut socket, bytes, |count| bar.inc(count)).await?;
+    let received = hash_body(&mut socket, bytes).await?;
     let time = begin.elapsed();
     let mut sent = String::new();
     socket.read_to_string(&mut sent).await?;
     Ok(Transfer { sent, received, time })
 }
 
-pub(super) async fn upload(
-    network: &Network,
-    target: SocketAddr,
-    bytes: u64,
-    bar: ProgressBar,
-) -> Result<Transfer, Failure> {
+pub(super) async fn upload(network: &Network, target: SocketAddr, bytes: u64) -> Result<Transfer, Failure> {
     let begin = Instant::now();
     let mut socket = BufReader::new(network.connect(target).await?);
     let head = format!("PUT /{bytes} HTTP/1.1\r\nHost: demo\r\nContent-Length: {bytes}\r\n\r\n");
     socket.write_all(head.as_bytes()).await?;
-    let sent = send_body(&mut socket, bytes, |count| bar.inc(count)).await?;
+    let sent = send_body(&mut socket, bytes).await?;
     skip_head(&mut socket).await?;
     let mut received = String::new();
     socket.read_to_string(&mut received).await?;

@@ -19,7 +19,6 @@ use anytls_mobile::proto::auth::PasswordHash;
 use anytls_mobile::testserver::{ServerOptions, TestServer};
 use anytls_mobile::transport::NoProtect;
 use anytls_mobile::tunnel::Tunnel;
-use indicatif::{ProgressBar, ProgressStyle};
 use tracing_subscriber::filter::LevelFilter;
 
 use self::app::Transfer;
@@ -66,8 +65,8 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let tunnel = Tunnel::start(config, tun, Arc::new(NoProtect)).await?;
 
     let cold = app::first_byte(&network, TARGET).await?;
-    let download = transfer("download", bytes, |bar| app::download(&network, TARGET, bytes, bar)).await?;
-    let upload = transfer("upload", bytes, |bar| app::upload(&network, TARGET, bytes, bar)).await?;
+    let download = transfer("download", app::download(&network, TARGET, bytes)).await?;
+    let upload = transfer("upload", app::upload(&network, TARGET, bytes)).await?;
     let mut warm = Vec::with_capacity(WARM_REQUESTS);
     for _ in 0..WARM_REQUESTS {
         warm.push(app::first_byte(&network, TARGET).await?);
@@ -91,17 +90,11 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn transfer<F: Future<Output = Result<Transfer, Failure>>>(
+async fn transfer(
     name: &'static str,
-    bytes: u64,
-    work: impl FnOnce(ProgressBar) -> F,
+    work: impl Future<Output = Result<Transfer, Failure>>,
 ) -> Result<Transfer, Failure> {
-    let bar = ProgressBar::new(bytes).with_message(name);
-    bar.set_style(ProgressStyle::with_template(
-        "{msg:8} [{bar:40}] {bytes}/{total_bytes} {binary_bytes_per_sec}",
-    )?);
-    let transfer = work(bar.clone()).await?;
-    bar.finish_and_clear();
+    let transfer = work.await?;
     if transfer.sent != transfer.received {
         return Err(format!(
             "{name}: SHA-256 differs: {} sent, {} received",

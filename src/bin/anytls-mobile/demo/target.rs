@@ -72,18 +72,14 @@ async fn answer(socket: TcpStream) -> Result<(), Failure> {
         let length = count + 64; // the bytes, then their SHA-256 in hexadecimal
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
         socket.write_all(head.as_bytes()).await?;
-        let hash = send_body(&mut socket, count, |_| {}).await?;
+        let hash = send_body(&mut socket, count).await?;
         socket.write_all(hash.as_bytes()).await?;
     }
     Ok(socket.shutdown().await?)
 }
 
 /// Writes `count` pseudo-random bytes and gives their SHA-256.
-pub(super) async fn send_body(
-    out: &mut (impl AsyncWriteExt + Unpin),
-    count: u64,
-    mut progress: impl FnMut(u64),
-) -> io::Result<String> {
+pub(super) async fn send_body(out: &mut (impl AsyncWriteExt + Unpin), count: u64) -> io::Result<String> {
     let mut rng = StdRng::seed_from_u64(count);
     let mut chunk = vec![0; CHUNK_BYTES];
     rng.fill_bytes(&mut chunk);
@@ -98,7 +94,6 @@ pub(super) async fn send_body(
         hash.update(&chunk[..part]);
         out.write_all(&chunk[..part]).await?;
         left -= part as u64; // at most 64 KiB
-        progress(part as u64);
     }
     out.flush().await?;
     Ok(hex(&hash.finalize()))
@@ -106,15 +101,6 @@ pub(super) async fn send_body(
 
 /// Reads `count` bytes and gives their SHA-256.
 pub(super) async fn hash_body(from: &mut (impl AsyncReadExt + Unpin), count: u64) -> io::Result<String> {
-    hash_body_with(from, count, |_| {}).await
-}
-
-/// The same, telling of every piece.
-pub(super) async fn hash_body_with(
-    from: &mut (impl AsyncReadExt + Unpin),
-    count: u64,
-    mut progress: impl FnMut(u64),
-) -> io::Result<String> {
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut hash = Sha256::new();
     let mut left = count;
@@ -126,7 +112,6 @@ pub(super) async fn hash_body_with(
         }
         hash.update(&chunk[..read]);
         left -= read as u64; // at most 64 KiB
-        progress(read as u64);
     }
     Ok(hex(&hash.finalize()))
 }
