@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn bytes_of_any_length_sum_up_as_words_do() {
-        let bytes: Vec<u8> = (0..70_000_u64).map(|i| (i * i >> 7) as u8).collect();
+        let bytes: Vec<u8> = (0..70_000_u64).map(|i| ((i * i) >> 7) as u8).collect();
         for bytes in [&bytes[..], &[0xff; 65_535]] {
             for length in (0..200).chain([1499, 1500, 65_535]) {
                 let whole: u64 = bytes[..length]
