@@ -20,11 +20,10 @@ pub(crate) fn prefer_this_thread() {
 #[cfg(any(target_os = "android", target_os = "linux"))]
 const NICE: libc::c_int = -10;
 
-#[cfg(test)]
+#[cfg(all(test, any(target_os = "android", target_os = "linux")))]
 mod tests {
     use std::thread;
 
-    #[cfg(any(target_os = "android", target_os = "linux"))]
     #[test]
     fn one_thread_is_preferred_and_no_other() {
         // SAFETY: as above.
