@@ -46,7 +46,7 @@ impl<D: Device> Phy for Port<'_, D> {
 
     fn capabilities(&self) -> DeviceCapabilities {
         let mut checksum = ChecksumCapabilities::default();
-        // The demultiplexer has verified them, and `Sent` sets that of segments.
+        // The demultiplexer has verified them, and `seal` sets that of segments.
         (checksum.ipv4, checksum.tcp) = (Checksum::Tx, Checksum::None);
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ip;
