@@ -1,5 +1,6 @@
 //! Tasks and threads with a name and an owner, who ends them: the one place that spawns.
 
+mod handover;
 mod thread;
 
 use std::any::Any;

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
+use super::handover::{NoValue, Taker, handover};
 use super::{TaskError, span};
 use crate::budget::{MAX_LOOKUPS, STACK_BYTES};
 
@@ -38,7 +38,7 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
 pub(crate) struct RuntimeThread<T> {
     name: &'static str,
     thread: JoinHandle<()>,
-    outcome: mpsc::Receiver<Result<T, TaskError>>,
+    outcome: Taker<Result<T, TaskError>>,
     /// Never sent to: the future is ended when it closes.
     _owner: oneshot::Sender<Infallible>,
 }
@@ -53,22 +53,21 @@ impl<T: Send + 'static> RuntimeThread<T> {
         name: &'static str,
         make: impl FnOnce() -> F + Send + 'static,
     ) -> io::Result<Self> {
-        let (started, start) = mpsc::sync_channel(1);
-        let (ended, outcome) = mpsc::sync_channel(1);
+        let (started, start) = handover();
+        let (ended, outcome) = handover();
         let (owner, owner_gone) = oneshot::channel();
-        // A send fails only when this function or the owner is gone, and then nobody needs to know.
         let main = move || match runtime(name) {
             Ok(runtime) => {
-                let _ = started.send(Ok(()));
-                let _ = ended.send(run(name, runtime, make, owner_gone));
+                started.give(Ok(()));
+                ended.give(run(name, runtime, make, owner_gone));
             }
             Err(error) => {
                 drop(make); // and all that it owns, before anybody hears of it
-                let _ = started.send(Err(error));
+                started.give(Err(error));
             }
         };
         let thread = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(main)?;
-        start.recv().unwrap_or_else(|gone| Err(io::Error::other(gone)))?;
+        start.take(Duration::MAX).unwrap_or_else(|_| Err(io::Error::other("it panicked")))?;
         Ok(Self { name, thread, outcome, _owner: owner })
     }
 
@@ -78,14 +77,14 @@ impl<T: Send + 'static> RuntimeThread<T> {
     /// # Errors
     /// [`TaskError::Late`] after `limit`: the thread then ends at its next await, if it comes to one.
     pub(crate) fn join(self, limit: Duration) -> Result<T, TaskError> {
-        match self.outcome.recv_timeout(limit) {
+        match self.outcome.take(limit) {
             Ok(outcome) => {
                 // It has nothing left to do, and no panic to report.
                 let _ = self.thread.join();
                 outcome
             }
-            Err(RecvTimeoutError::Timeout) => Err(TaskError::Late { name: self.name }),
-            Err(RecvTimeoutError::Disconnected) => Err(TaskError::Aborted { name: self.name }),
+            Err(NoValue::Late) => Err(TaskError::Late { name: self.name }),
+            Err(NoValue::Gone) => Err(TaskError::Aborted { name: self.name }),
         }
     }
 
@@ -144,6 +143,7 @@ mod tests {
     use std::future::pending;
     use std::process::Command;
     use std::rc::Rc;
+    use std::sync::mpsc::{self, RecvTimeoutError};
 
     use tokio::net::UdpSocket;
 
