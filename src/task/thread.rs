@@ -67,7 +67,9 @@ impl<T: Send + 'static> RuntimeThread<T> {
             }
         };
         let thread = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(main)?;
-        start.take(Duration::MAX).unwrap_or_else(|_| Err(io::Error::other("it panicked")))?;
+        start
+            .take(Duration::MAX)
+            .unwrap_or_else(|_| Err(io::Error::other("the thread panicked at its start")))?;
         Ok(Self { name, thread, outcome, _owner: owner })
     }
 
