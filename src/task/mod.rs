@@ -5,8 +5,11 @@ mod thread;
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -84,12 +87,8 @@ impl Tasks {
         let mut running = self.shared.lock();
         running.last_id += 1;
         let id = running.last_id;
-        let guard = Guard { shared: Arc::clone(&self.shared), id, name };
-        let task = async move {
-            let _guard = guard;
-            task.await;
-        };
-        let handle = self.runtime.spawn(task.instrument(span));
+        let entry = Entry { shared: Arc::clone(&self.shared), id, name, is_polled: false };
+        let handle = self.runtime.spawn(Listed { task, entry }.instrument(span));
         running.tasks.insert(id, (name, handle.abort_handle()));
     }
 
@@ -137,19 +136,42 @@ impl Shared {
     }
 }
 
-/// Lives in the task: takes it off the list however it ends, so that its memory is free at once.
-struct Guard {
+pin_project! {
+    /// A task on the list. An async block around it would take twice its memory: what is awaited is moved.
+    struct Listed<T> {
+        #[pin]
+        task: T,
+        entry: Entry, // dropped last
+    }
+}
+
+impl<T: Future<Output = ()>> Future for Listed<T> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let listed = self.project();
+        listed.entry.is_polled = true;
+        let poll = listed.task.poll(cx);
+        listed.entry.is_polled = false;
+        poll
+    }
+}
+
+/// Takes its task off the list however that ends, so that its memory is free at once.
+struct Entry {
     shared: Arc<Shared>,
     id: u64,
     name: &'static str,
+    /// Stays when the task panics.
+    is_polled: bool,
 }
 
-impl Drop for Guard {
+impl Drop for Entry {
     fn drop(&mut self) {
         let mut running = self.shared.lock();
         // A task that ended before its handle was listed cannot be: the list is locked while it is spawned.
         let entry = running.tasks.remove(&self.id);
-        if std::thread::panicking() {
+        if self.is_polled || std::thread::panicking() {
             running.panics += 1;
             tracing::error!(task = self.name, "task panicked");
         }
