@@ -2,14 +2,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rand::rngs::StdRng;
-
 use super::counters::Counters;
-use super::link::{Link, LinkState};
+use super::link::{Link, LinkState, News};
 use crate::clock::Alarm;
+use crate::entropy::SharedGenerator;
 use crate::proto::frame::MAX_RECORD_BYTES;
 use crate::proto::session::{Event, Record, Session, SessionCounters, SessionError};
 use crate::transport::{Wire, WireRead};
@@ -26,12 +25,10 @@ pub(crate) struct Driver<W, F> {
     wire: W,
     link: Arc<Link>,
     on_event: F,
-    rng: StdRng,
+    generator: SharedGenerator,
     alarm: Alarm,
     /// The record being built; kept for its capacity.
     record: Vec<u8>,
-    events: Vec<Event>,
-    wakers: Vec<Waker>,
     uplink: Option<Uplink>,
     /// Where the session's counters are added up, and what of them is there.
     totals: Option<(Arc<Counters>, SessionCounters)>,
@@ -48,16 +45,14 @@ struct Uplink {
 }
 
 impl<W: Wire + Unpin, F: FnMut(Event) + Unpin> Driver<W, F> {
-    pub(crate) fn new(wire: W, link: Arc<Link>, rng: StdRng, on_event: F) -> Self {
+    pub(crate) fn new(wire: W, link: Arc<Link>, generator: SharedGenerator, on_event: F) -> Self {
         Self {
             wire,
             link,
             on_event,
-            rng,
+            generator,
             alarm: Alarm::default(),
             record: Vec::new(),
-            events: Vec::new(),
-            wakers: Vec::new(),
             uplink: None,
             totals: None,
             ending: None,
@@ -137,14 +132,6 @@ impl<W: Wire + Unpin, F: FnMut(Event) + Unpin> Driver<W, F> {
             totals.add_session(added, &counters);
             *added = counters;
         }
-
-        while let Some(event) = state.session.poll_event() {
-            match state.take_waiting(event) {
-                Ok(waker) => self.wakers.extend(waker),
-                Err(Event::Released | Event::Alive) if self.ending.is_some() => {} // and dead
-                Err(event) => self.events.push(event),
-            }
-        }
         again
     }
 
@@ -173,7 +160,7 @@ impl<W: Wire + Unpin, F: FnMut(Event) + Unpin> Driver<W, F> {
     /// Encrypts what may leave in one write; false when nothing waits.
     fn queue_burst(&mut self, session: &mut Session) -> std::io::Result<bool> {
         for queued in 0..self.wire.burst_records() {
-            let Some(kind) = session.poll_record(&mut self.rng, &mut self.record) else {
+            let Some(kind) = session.poll_record(&mut *self.generator.lock(), &mut self.record) else {
                 if self.record.capacity() > 0 {
                     self.record = Vec::new(); // idle: nothing to build a record for
                 }
@@ -190,11 +177,12 @@ impl<W: Wire + Unpin, F: FnMut(Event) + Unpin> Driver<W, F> {
 
     /// Outside the lock: tells those whom the events concern.
     fn pass_on(&mut self) {
-        for waker in self.wakers.drain(..) {
-            waker.wake();
-        }
-        for event in self.events.drain(..) {
-            (self.on_event)(event);
+        while let Some(news) = self.link.poll_news() {
+            match news {
+                News::Wake(waker) => waker.wake(),
+                News::Event(Event::Released | Event::Alive) if self.ending.is_some() => {} // and dead
+                News::Event(event) => (self.on_event)(event),
+            }
         }
     }
 }

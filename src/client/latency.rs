@@ -40,8 +40,8 @@ pub(super) async fn measure<D: Dial>(runner: &Arc<Runner<D>>, target: &Target) -
 
 async fn measure_here<D: Dial>(runner: &Arc<Runner<D>>, target: &Target) -> Result<Latency, OpenError> {
     let (wire, DialTimes { connect, handshake }) = runner.connect().await.map_err(OpenError::Dial)?;
-    let (link, rng) = runner.session(connect);
-    let mut driver = Driver::new(wire, Arc::clone(&link), rng, |_| ());
+    let (link, generator) = runner.session(connect);
+    let mut driver = Driver::new(wire, Arc::clone(&link), generator, |_| ());
     let streams = async {
         let first_stream = open(&link, target).await?;
         let warm_stream = open_warm(&link, target).await?;

@@ -25,8 +25,22 @@ pub(super) struct LinkState {
     /// What the driver is to see to on the connection below, in its next turn.
     pub(super) errands: Errands,
     driver: Option<Waker>,
-    readers: HashMap<StreamId, Waker>,
-    writers: HashMap<StreamId, Waker>,
+    wakers: HashMap<Waiting, Waker>,
+}
+
+/// Who of a stream waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Waiting {
+    Reader(StreamId),
+    Writer(StreamId),
+}
+
+/// What has happened on a session, and concerns somebody else.
+pub(super) enum News {
+    /// Somebody who waited for it.
+    Wake(Waker),
+    /// Whoever owns the session.
+    Event(Event),
 }
 
 #[derive(Debug, Default)]
@@ -39,13 +53,7 @@ pub(super) struct Errands {
 
 impl Link {
     pub(crate) fn new(session: Session, clock: Clock) -> Arc<Self> {
-        let state = LinkState {
-            session,
-            errands: Errands::default(),
-            driver: None,
-            readers: HashMap::new(),
-            writers: HashMap::new(),
-        };
+        let state = LinkState { session, errands: Errands::default(), driver: None, wakers: HashMap::new() };
         Arc::new(Self { clock, state: Mutex::new(state) })
     }
 
@@ -70,7 +78,7 @@ impl Link {
         match state.session.is_open(id) {
             Ok(true) => Poll::Ready(Ok(())),
             Ok(false) => {
-                register(&mut state.readers, id, cx);
+                state.register(Waiting::Reader(id), cx);
                 Poll::Pending
             }
             Err(error) => Poll::Ready(Err(error)),
@@ -88,7 +96,7 @@ impl Link {
         let was_paused = !state.session.wants_input();
         let read = state.session.read_with(id, take)?;
         if read == Read::Empty {
-            register(&mut state.readers, id, cx);
+            state.register(Waiting::Reader(id), cx);
             return Poll::Pending;
         }
         if was_paused && state.session.wants_input() {
@@ -112,7 +120,7 @@ impl Link {
         let mut state = self.lock();
         let taken = state.session.write(id, bytes)?;
         if taken == 0 && !bytes.is_empty() {
-            register(&mut state.writers, id, cx);
+            state.register(Waiting::Writer(id), cx);
             return Poll::Pending;
         }
         let driver = state.driver.clone();
@@ -204,12 +212,16 @@ impl Link {
         let mut state = self.lock();
         state.session.fail(SessionError::Closed);
         state.driver = None;
-        let LinkState { readers, writers, .. } = &mut *state;
-        let waiting: Vec<_> = readers.drain().chain(writers.drain()).map(|(_, waker)| waker).collect();
+        let wakers = std::mem::take(&mut state.wakers);
         drop(state);
-        for waker in waiting {
+        for waker in wakers.into_values() {
             waker.wake();
         }
+    }
+
+    /// The driver's next duty to others, which it does without the lock.
+    pub(super) fn poll_news(&self) -> Option<News> {
+        self.lock().poll_news()
     }
 
     /// Calls `change`, then wakes the driver, which passes on what follows from it.
@@ -232,35 +244,32 @@ impl LinkState {
         }
     }
 
-    /// Who waits for the event, or the event itself when it is not about a waiting stream.
-    pub(super) fn take_waiting(&mut self, event: Event) -> Result<Option<Waker>, Event> {
-        match event {
-            Event::Readable(id) => Ok(self.readers.remove(&id)),
-            Event::Writable(id) => Ok(self.writers.remove(&id)),
-            Event::Incoming(_)
-            | Event::PeerVersion(_)
-            | Event::SchemeUpdate(_)
-            | Event::Released
-            | Event::Alive => Err(event),
-        }
-    }
-
-    fn release(&mut self, id: StreamId, how: fn(&mut Session, StreamId)) {
-        self.readers.remove(&id);
-        self.writers.remove(&id);
-        how(&mut self.session, id);
-        if self.session.stream_count() == 0 {
-            for wakers in [&mut self.readers, &mut self.writers] {
-                if wakers.is_empty() {
-                    *wakers = HashMap::new(); // emptied, it keeps its memory
-                }
+    fn poll_news(&mut self) -> Option<News> {
+        loop {
+            let waiting = match self.session.poll_event()? {
+                Event::Readable(id) => Waiting::Reader(id),
+                Event::Writable(id) => Waiting::Writer(id),
+                event => return Some(News::Event(event)),
+            };
+            if let Some(waker) = self.wakers.remove(&waiting) {
+                return Some(News::Wake(waker));
             }
         }
     }
-}
 
-fn register(wakers: &mut HashMap<StreamId, Waker>, id: StreamId, cx: &Context<'_>) {
-    wakers.entry(id).and_modify(|waker| waker.clone_from(cx.waker())).or_insert_with(|| cx.waker().clone());
+    fn register(&mut self, waiting: Waiting, cx: &Context<'_>) {
+        let waker = self.wakers.entry(waiting);
+        waker.and_modify(|waker| waker.clone_from(cx.waker())).or_insert_with(|| cx.waker().clone());
+    }
+
+    fn release(&mut self, id: StreamId, how: fn(&mut Session, StreamId)) {
+        self.wakers.remove(&Waiting::Reader(id));
+        self.wakers.remove(&Waiting::Writer(id));
+        how(&mut self.session, id);
+        if self.session.stream_count() == 0 && self.wakers.is_empty() {
+            self.wakers = HashMap::new(); // emptied, it keeps memory
+        }
+    }
 }
 
 fn wake(waker: Option<Waker>) {
@@ -297,8 +306,8 @@ impl Link {
 #[cfg(test)]
 impl LinkState {
     fn wake_all(&mut self) {
-        while let Some(event) = self.session.poll_event() {
-            if let Ok(Some(waker)) = self.take_waiting(event) {
+        while let Some(news) = self.poll_news() {
+            if let News::Wake(waker) = news {
                 waker.wake();
             }
         }

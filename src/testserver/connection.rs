@@ -19,7 +19,7 @@ use crate::client::Stream;
 use crate::client::driver::Driver;
 use crate::client::link::Link;
 use crate::clock::Clock;
-use crate::entropy;
+use crate::entropy::SharedGenerator;
 use crate::proto::auth::{AuthReader, Verdict};
 use crate::proto::frame::StreamId;
 use crate::proto::session::{Event, Session, SessionError, SessionOptions, Side};
@@ -171,7 +171,7 @@ async fn drive(mut wire: ServerWire, first: &[u8], line: &Arc<Line>, server: &Ar
         | Event::SchemeUpdate(_)
         | Event::Alive => {}
     };
-    let mut driver = Driver::new(wire, Arc::clone(&link), entropy::generator(), on_event);
+    let mut driver = Driver::new(wire, Arc::clone(&link), SharedGenerator::seeded(), on_event);
     let reason = tokio::select! {
         reason = &mut driver => reason,
         () = idle_for(options.idle_limit, is_idle) => {

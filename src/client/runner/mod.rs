@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use rand::rngs::StdRng;
 use tokio::sync::{oneshot, watch};
 
 use super::counters::{Counted, Counters};
@@ -18,7 +17,7 @@ use super::status::{ClientStatus, SessionInfo};
 use super::{ClientOptions, OpenError};
 use crate::budget::Account;
 use crate::clock::{Alarm, Clock};
-use crate::entropy;
+use crate::entropy::SharedGenerator;
 use crate::proto::auth::PasswordHash;
 use crate::proto::padding::Scheme;
 use crate::proto::pool::{Action, Conditions, Pool, PoolOptions, Refusal, SessionSeq, Ticket, Want};
@@ -38,6 +37,7 @@ pub(super) struct Runner<D: Dial> {
     clock: Clock,
     shown: Arc<Shown>,
     account: Arc<Account>,
+    generator: SharedGenerator,
     state: Mutex<State<D>>,
     tasks: Tasks,
 }
@@ -57,7 +57,6 @@ struct State<D: Dial> {
     answers_fin: bool,
     is_proven: bool,
     last_error: Option<DialError>,
-    rng: StdRng,
     /// Who runs the pool's timer, and for when it is set.
     timer: Option<Waker>,
     timer_for: Option<Moment>,
@@ -101,7 +100,6 @@ impl<D: Dial> Runner<D> {
             answers_fin: false,
             is_proven: false,
             last_error: None,
-            rng: entropy::generator(),
             timer: None,
             timer_for: None,
             counted: Counted::default(),
@@ -113,6 +111,7 @@ impl<D: Dial> Runner<D> {
             clock,
             shown,
             account,
+            generator: SharedGenerator::seeded(),
             state: Mutex::new(state),
             tasks: Tasks::new(),
         });

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use tracing::debug_span;
 
 use super::{Runner, State};
 use crate::client::counters::Counters;
 use crate::client::driver::Driver;
 use crate::client::link::Link;
+use crate::entropy::SharedGenerator;
 use crate::error::chain;
 use crate::private::Private;
 use crate::proto::auth::put_authentication;
@@ -30,8 +29,7 @@ impl<D: Dial> Runner<D> {
                     self.shown.counters.count_failed_dial(error.kind());
                     state.is_proven = false;
                     state.last_error = Some(error);
-                    let State { pool, rng, .. } = state;
-                    pool.handle_dial_failed(dial, now, rng);
+                    state.pool.handle_dial_failed(dial, now, &mut *self.generator.lock());
                 });
             }
         }
@@ -41,16 +39,16 @@ impl<D: Dial> Runner<D> {
     pub(in crate::client) async fn connect(&self) -> Result<(D::Wire, DialTimes), DialError> {
         let mut block = Vec::new();
         {
-            let mut state = self.lock();
-            let State { scheme, rng, .. } = &mut *state;
-            put_authentication(&mut block, &self.password, scheme.authentication_padding(rng));
+            let scheme = Arc::clone(&self.lock().scheme);
+            let padding = scheme.authentication_padding(&mut *self.generator.lock());
+            put_authentication(&mut block, &self.password, padding);
         }
         self.dial.dial(&block).await
     }
 
     /// A session on a new connection.
-    pub(in crate::client) fn session(&self, round_trip: Duration) -> (Arc<Link>, StdRng) {
-        let mut state = self.lock();
+    pub(in crate::client) fn session(&self, round_trip: Duration) -> (Arc<Link>, SharedGenerator) {
+        let state = self.lock();
         let options = SessionOptions {
             scheme: Arc::clone(&state.scheme),
             peer: state.peer,
@@ -60,15 +58,15 @@ impl<D: Dial> Runner<D> {
             account: Arc::clone(&self.account),
         };
         let session = Session::new(Side::Client, options, self.clock.now());
-        (Link::new(session, self.clock), StdRng::from_rng(&mut state.rng))
+        (Link::new(session, self.clock), self.generator.clone())
     }
 
     /// Makes a session of a new connection.
     fn adopt(self: &Arc<Self>, dial: DialId, wire: D::Wire, round_trip: Duration) {
-        let (link, rng) = self.session(round_trip);
+        let (link, generator) = self.session(round_trip);
         let pulse = Arc::clone(link.lock().session.pulse());
         let seq = self.with(|state, now| {
-            let seq = state.pool.handle_dialed(dial, pulse, round_trip, now, &mut state.rng)?;
+            let seq = state.pool.handle_dialed(dial, pulse, round_trip, now, &mut *self.generator.lock())?;
             state.sessions.insert(seq, Arc::clone(&link));
             Counters::count(&self.shown.counters.dialed);
             if state.peer == Some(PeerVersion::V1) {
@@ -87,8 +85,8 @@ impl<D: Dial> Runner<D> {
                 }
             }
         };
-        let driver =
-            Driver::new(wire, Arc::clone(&link), rng, on_event).counting(Arc::clone(&self.shown.counters));
+        let driver = Driver::new(wire, Arc::clone(&link), generator, on_event)
+            .counting(Arc::clone(&self.shown.counters));
         // In place, it would be held once more by each future around it.
         let driver = Box::pin(driver);
         let session = async move {
@@ -139,8 +137,7 @@ impl<D: Dial> Runner<D> {
                 self.shown.counters.count_failed_dial(DialError::Authentication.kind());
                 state.is_proven = false;
                 state.last_error = Some(DialError::Authentication);
-                let State { pool, rng, .. } = state;
-                pool.handle_rejected(seq, now, rng);
+                state.pool.handle_rejected(seq, now, &mut *self.generator.lock());
             } else {
                 state.pool.handle_lost(seq, &reason, now);
             }

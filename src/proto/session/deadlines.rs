@@ -1,5 +1,6 @@
 //! What is waited for: a stream's answer, and the peer's version. Heartbeats have a file of their own.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::heart::OVERSLEPT;
@@ -13,13 +14,34 @@ use crate::proto::timers::{Moment, earliest};
 /// within it, and few networks forget a connection that soon. A guess.
 const YOUNG: Duration = Duration::from_secs(60);
 
+/// Opening streams by the moment at which they are given up. Takes no memory while there are none.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines(BTreeSet<(Moment, StreamId)>);
+
+impl Deadlines {
+    fn first(&self) -> Option<(Moment, StreamId)> {
+        self.0.first().copied()
+    }
+
+    pub(super) fn remove(&mut self, deadline: Moment, id: StreamId) {
+        self.0.remove(&(deadline, id));
+        if self.0.is_empty() {
+            self.clear(); // emptied, the set keeps memory
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0 = BTreeSet::new();
+    }
+}
+
 impl Session {
     /// When [`handle_timeout`](Self::handle_timeout) is due; `None` while the session waits for nothing.
     pub fn poll_timeout(&self) -> Option<Moment> {
         if !self.is_online {
             return None;
         }
-        let stream = self.deadlines.first().map(|&(deadline, _)| deadline);
+        let stream = self.deadlines.first().map(|(deadline, _)| deadline);
         earliest(earliest(stream, self.version_deadline), self.heart_deadline())
     }
 
@@ -39,11 +61,11 @@ impl Session {
             }
         }
         self.handle_heart_timeout(now);
-        while let Some(&(deadline, id)) = self.deadlines.first() {
+        while let Some((deadline, id)) = self.deadlines.first() {
             if deadline > now {
                 break;
             }
-            self.deadlines.pop_first();
+            self.deadlines.remove(deadline, id);
             // protocol.md#stream: the answer may be there, and it is we who do not read, or who slept
             let unfair = self.stalled > 0 || now.since(deadline) >= OVERSLEPT;
             let postponed = unfair.then(|| self.opening(id, now));
@@ -76,8 +98,8 @@ impl Session {
 
     pub(super) fn opening(&mut self, id: StreamId, now: Moment) -> Phase {
         let deadline = now + self.synack_timeout();
-        self.deadlines.insert((deadline, id));
-        Phase::Opening { since: now, deadline: Some(deadline) }
+        self.deadlines.0.insert((deadline, id));
+        Phase::Opening { since: now, deadline }
     }
 
     /// How long the server may take to open a stream, its own connect included.

@@ -117,9 +117,7 @@ impl Session {
         match stream.phase {
             // Fin instead of an answer: the server gave up on the stream.
             Phase::Opening { deadline, .. } if self.peer == Some(PeerVersion::V2) => {
-                if let Some(deadline) = deadline {
-                    self.deadlines.remove(&(deadline, id));
-                }
+                self.deadlines.remove(deadline, id);
                 stream.phase = Phase::Failed(StreamError::Refused("closed before it was opened".into()));
             }
             Phase::Opening { .. } | Phase::Open => {
@@ -144,11 +142,7 @@ impl Session {
         }
         let Some(stream) = self.streams.get_mut(&id) else { return };
         match stream.phase {
-            Phase::Opening { deadline, .. } => {
-                if let Some(deadline) = deadline {
-                    self.deadlines.remove(&(deadline, id));
-                }
-            }
+            Phase::Opening { deadline, .. } => self.deadlines.remove(deadline, id),
             Phase::Open => {}
             Phase::Ended | Phase::Failed(_) => return,
         }
@@ -188,7 +182,8 @@ impl Session {
         if self.streams.contains_key(&id) {
             return;
         }
-        self.streams.insert(id, StreamState::new(Phase::Open, &self.sending, &self.received));
+        let stream = StreamState::new(Phase::Open, &self.sending, &self.received);
+        self.streams.insert(id, Box::new(stream));
         self.events.push_back(Event::Incoming(id));
     }
 
@@ -196,9 +191,7 @@ impl Session {
     fn mark_open(&mut self, id: StreamId) -> bool {
         let Some(stream) = self.streams.get_mut(&id) else { return false };
         let Phase::Opening { deadline, .. } = stream.phase else { return false };
-        if let Some(deadline) = deadline {
-            self.deadlines.remove(&(deadline, id));
-        }
+        self.deadlines.remove(deadline, id);
         stream.phase = Phase::Open;
         stream.was_open = true;
         true

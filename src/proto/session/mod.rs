@@ -17,10 +17,11 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::deadlines::Deadlines;
 use self::heart::Pending;
 use self::output::Output;
 use self::stream::{Phase, RECV_LOW_BYTES, StreamState, WaitingWriter};
@@ -53,7 +54,8 @@ pub struct Session {
     answers_fin: bool,
     decoder: Decoder,
     output: Output,
-    streams: HashMap<StreamId, StreamState>,
+    /// As a rule one or none.
+    streams: BTreeMap<StreamId, Box<StreamState>>,
     /// What all streams hold of their apps' bytes, of the peer's, and the decoder of a control frame.
     sending: Arc<Holding>,
     received: Arc<Holding>,
@@ -62,8 +64,7 @@ pub struct Session {
     waiting_writers: Vec<WaitingWriter>,
     /// The id of the stream opened last; ids rise from 1.
     last_stream: u32,
-    /// Opening streams by the moment at which they are given up.
-    deadlines: BTreeSet<(Moment, StreamId)>,
+    deadlines: Deadlines,
     /// When a peer that has not told its version is taken for version 1.
     version_deadline: Option<Moment>,
     last_input: Option<Moment>,
@@ -97,13 +98,13 @@ impl Session {
             synack_timeout,
             answers_fin,
             decoder: Decoder::default(),
-            streams: HashMap::new(),
+            streams: BTreeMap::new(),
             sending: Arc::new(Holding::new(&account)),
             received: Arc::new(Holding::new(&account)),
             control: Holding::new(&account),
             waiting_writers: Vec::new(),
             last_stream: 0,
-            deadlines: BTreeSet::new(),
+            deadlines: Deadlines::default(),
             version_deadline: None,
             last_input: None,
             pulse: Arc::new(Pulse::new(now)),
@@ -145,7 +146,7 @@ impl Session {
                 self.opening(id, now)
             }
         };
-        let mut stream = StreamState::new(phase, &self.sending, &self.received);
+        let mut stream = Box::new(StreamState::new(phase, &self.sending, &self.received));
 
         let mut head = Vec::with_capacity(64 + first.len());
         target.put(&mut head);
@@ -168,7 +169,7 @@ impl Session {
     /// # Errors
     /// When the stream failed, or its session ended, before an answer.
     pub fn is_open(&self, id: StreamId) -> Result<bool, StreamError> {
-        let stream = self.stream(id)?;
+        let stream = self.streams.get(&id).ok_or_else(|| self.gone())?;
         match &stream.phase {
             Phase::Opening { .. } => Ok(false),
             Phase::Open | Phase::Ended => Ok(true),
@@ -290,9 +291,7 @@ impl Session {
     pub fn strand(&mut self) {
         for (&id, stream) in &mut self.streams {
             let Phase::Opening { deadline, .. } = stream.phase else { continue };
-            if let Some(deadline) = deadline {
-                self.deadlines.remove(&(deadline, id));
-            }
+            self.deadlines.remove(deadline, id);
             stream.phase = Phase::Failed(StreamError::Stranded);
             self.events.push_back(Event::Readable(id));
             self.events.push_back(Event::Writable(id));
@@ -353,7 +352,11 @@ impl Session {
 
     /// The next thing to pass on.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if event.is_none() && self.streams.is_empty() {
+            self.events = VecDeque::new(); // idle sessions keep no memory for what they seldom have
+        }
+        event
     }
 
     /// Whether the session takes input: false while a stream holds more than its reader takes, which is
@@ -393,10 +396,6 @@ impl Session {
         SessionCounters { padding_bytes, ..self.counters }
     }
 
-    fn stream(&self, id: StreamId) -> Result<&StreamState, StreamError> {
-        self.streams.get(&id).ok_or_else(|| self.gone())
-    }
-
     fn gone(&self) -> StreamError {
         self.failure.clone().map_or(StreamError::Closed, StreamError::Session)
     }
@@ -406,12 +405,11 @@ impl Session {
         if stream.stalled {
             self.resume();
         }
-        if let Phase::Opening { deadline: Some(deadline), .. } = stream.phase {
-            self.deadlines.remove(&(deadline, id));
+        if let Phase::Opening { deadline, .. } = stream.phase {
+            self.deadlines.remove(deadline, id);
         }
         if self.streams.is_empty() {
-            // Emptied, both keep memory, and sessions are idle for most of their lives.
-            (self.streams, self.deadlines) = (HashMap::new(), BTreeSet::new());
+            self.streams = BTreeMap::new(); // emptied, it keeps memory
         }
         if self.failure.is_none() {
             self.events.push_back(Event::Released);

@@ -52,8 +52,8 @@ struct Write {
 pub(super) struct Output {
     scheme: Option<Arc<Scheme>>,
     queue: VecDeque<Item>,
-    /// Client: the settings, until the first write takes them along.
-    settings: Option<Vec<u8>>,
+    /// Client: whether the settings have yet to leave; the first write takes them along.
+    owes_settings: bool,
     write: Option<Write>,
     /// The number of the next logical write; authentication was 0.
     next_write: u32,
@@ -69,10 +69,7 @@ impl Output {
         Self {
             scheme: client.then(|| Arc::clone(scheme)),
             queue: VecDeque::new(),
-            settings: client.then(|| {
-                let text = ClientSettings::ours(scheme.md5_hex()).encode();
-                frame(Command::Settings, StreamId::SESSION, &text)
-            }),
+            owes_settings: client,
             write: None,
             next_write: 1,
             waiting_answers: 0,
@@ -154,12 +151,18 @@ impl Session {
 
     /// Builds the next logical write: in `out` when that is one record as it is, else to be cut.
     fn begin_write(&mut self, out: &mut Vec<u8>) -> bool {
-        out.extend(self.output.settings.as_deref().unwrap_or_default());
+        if self.output.owes_settings {
+            let text = ClientSettings::ours(self.scheme.md5_hex()).encode();
+            put_frame(out, Command::Settings, StreamId::SESSION, FrameData::truncated(&text));
+        }
         let prefix = out.len();
         while out.len() == prefix {
             match self.output.queue.pop_front() {
                 None => {
                     out.clear();
+                    if self.streams.is_empty() {
+                        self.output.queue = VecDeque::new(); // idle: emptied, it keeps memory
+                    }
                     return false;
                 }
                 Some(Item::Frames(frames)) => out.extend_from_slice(&frames),
@@ -179,7 +182,7 @@ impl Session {
                 }
             }
         }
-        self.output.settings = None;
+        self.output.owes_settings = false;
         let number = self.output.next_write;
         self.output.next_write = number.saturating_add(1);
         let plan = self.output.scheme.as_ref().filter(|scheme| scheme.shapes(number));

@@ -48,10 +48,10 @@ pub(super) struct WaitingWriter {
 
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// Waiting for the peer's answer since `since`; to be given up at `deadline`, if there is one.
+    /// Waiting for the peer's answer since `since`; to be given up at `deadline`.
     Opening {
         since: Moment,
-        deadline: Option<Moment>,
+        deadline: Moment,
     },
     Open,
     /// The peer sent Fin: end of file after what `recv` holds.
