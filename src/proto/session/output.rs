@@ -54,7 +54,7 @@ pub(super) struct Output {
     queue: VecDeque<Item>,
     /// Client: whether the settings have yet to leave; the first write takes them along.
     owes_settings: bool,
-    write: Option<Write>,
+    write: Option<Box<Write>>,
     /// The number of the next logical write; authentication was 0.
     next_write: u32,
     waiting_answers: usize,
@@ -193,7 +193,7 @@ impl Session {
             Some(scheme) => (scheme.shaper(number), Record::Shaped),
             None => (Shaper::new(None), Record::Bulk),
         };
-        self.output.write = Some(Write { bytes: std::mem::take(out), sent: 0, shaper, kind });
+        self.output.write = Some(Box::new(Write { bytes: std::mem::take(out), sent: 0, shaper, kind }));
         true
     }
 
