@@ -252,6 +252,19 @@ mod tests {
         tasks.join().await;
     }
 
+    #[test]
+    fn a_listed_task_is_held_once() {
+        let held = [0_u8; 4096];
+        let task = async move {
+            std::future::pending::<()>().await;
+            std::hint::black_box(&held);
+        };
+        let alone = size_of_val(&task);
+        let entry = Entry { shared: Arc::default(), id: 1, name: "large", is_polled: false };
+        let listed = Listed { task, entry };
+        assert!(size_of_val(&listed) < alone + 100, "{} for {alone}", size_of_val(&listed));
+    }
+
     #[tokio::test]
     async fn dropping_the_set_drops_what_its_tasks_hold() {
         let held = Arc::new(());

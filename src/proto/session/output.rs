@@ -134,6 +134,11 @@ impl Output {
     pub(super) fn padding_bytes(&self) -> u64 {
         self.padding_bytes
     }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.queue.capacity()
+    }
 }
 
 impl Session {

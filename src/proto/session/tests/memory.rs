@@ -260,3 +260,21 @@ fn a_control_frame_in_pieces_that_memory_has_no_room_for_ends_the_session() {
         assert_eq!(session.failure().is_none(), fits);
     }
 }
+
+#[test]
+fn a_session_that_is_idle_again_keeps_no_tables_or_queues() {
+    let account = Arc::new(Budget::divide(24 << 20, 0, false).account());
+    let mut session = session(&account);
+    let id = open(&mut session);
+    session.write(id, b"request").expect("open");
+    session.handle_input(&frame(2, id, b"response"), START);
+    session.read_with(id, <[u8]>::len).expect("open");
+    session.close(id);
+    session.beat(START);
+    drain(&mut session);
+    while session.poll_event().is_some() {}
+    assert_eq!(session.stream_count(), 0);
+    assert_eq!(session.events.capacity(), 0);
+    assert_eq!(session.output.capacity(), 0);
+    assert_eq!(account.held(), 0);
+}
