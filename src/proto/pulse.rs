@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::timers::Moment;
+use super::timers::{Moment, nanos};
 
 /// One session's signs of life. The session writes, the pool reads when it decides: nothing is passed on
 /// for each packet, and nobody waits for anybody.
@@ -19,7 +19,7 @@ impl Pulse {
     /// A session that was made at `now`.
     pub fn new(now: Moment) -> Self {
         Self {
-            heard: AtomicU64::new(nanos(now)),
+            heard: AtomicU64::new(nanos(now.since_origin())),
             is_read: AtomicBool::new(true),
             answers: AtomicBool::new(true),
         }
@@ -42,7 +42,7 @@ impl Pulse {
 
     /// The peer was heard. The session calls it; whoever simulates one has to as well.
     pub fn hear(&self, now: Moment) {
-        self.heard.store(nanos(now), Ordering::Relaxed);
+        self.heard.store(nanos(now.since_origin()), Ordering::Relaxed);
     }
 
     pub(super) fn set_read(&self, is_read: bool) {
@@ -52,8 +52,4 @@ impl Pulse {
     pub(super) fn set_answers(&self, answers: bool) {
         self.answers.store(answers, Ordering::Relaxed);
     }
-}
-
-fn nanos(moment: Moment) -> u64 {
-    u64::try_from(moment.since_origin().as_nanos()).unwrap_or(u64::MAX)
 }

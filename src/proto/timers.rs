@@ -52,7 +52,8 @@ impl Default for Moment {
     }
 }
 
-const fn nanos(span: Duration) -> u64 {
+/// Nanoseconds, or as many as there are.
+pub(super) const fn nanos(span: Duration) -> u64 {
     span.as_secs().saturating_mul(1_000_000_000).saturating_add(span.subsec_nanos() as u64)
 }
 

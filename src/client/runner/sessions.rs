@@ -38,11 +38,9 @@ impl<D: Dial> Runner<D> {
     /// An authenticated connection.
     pub(in crate::client) async fn connect(&self) -> Result<(D::Wire, DialTimes), DialError> {
         let mut block = Vec::new();
-        {
-            let scheme = Arc::clone(&self.lock().scheme);
-            let padding = scheme.authentication_padding(&mut *self.generator.lock());
-            put_authentication(&mut block, &self.password, padding);
-        }
+        let scheme = Arc::clone(&self.lock().scheme);
+        let padding = scheme.authentication_padding(&mut *self.generator.lock());
+        put_authentication(&mut block, &self.password, padding);
         self.dial.dial(&block).await
     }
 
@@ -87,7 +85,7 @@ impl<D: Dial> Runner<D> {
         };
         let driver = Driver::new(wire, Arc::clone(&link), generator, on_event)
             .counting(Arc::clone(&self.shown.counters));
-        // In place, it would be held once more by each future around it.
+        // In place, the block below would hold it twice.
         let driver = Box::pin(driver);
         let session = async move {
             let reason = driver.await;

@@ -156,7 +156,7 @@ impl Session {
 
     /// Builds the next logical write: in `out` when that is one record as it is, else to be cut.
     fn begin_write(&mut self, out: &mut Vec<u8>) -> bool {
-        if self.output.owes_settings {
+        if self.output.owes_settings && !self.output.queue.is_empty() {
             let text = ClientSettings::ours(self.scheme.md5_hex()).encode();
             put_frame(out, Command::Settings, StreamId::SESSION, FrameData::truncated(&text));
         }
