@@ -168,9 +168,9 @@ impl<D: Dial> Client<D> {
         lease.open(target, first).await.map_err(OpenError::from)
     }
 
-    /// What was counted so far. Nobody is waited for.
+    /// What was counted so far: a session or dial is either as it was before a change or as it is after it.
     pub fn stats(&self) -> ClientStats {
-        self.shown.counters.snapshot()
+        self.runner().stats()
     }
 
     /// How the client is doing, now and from now on.

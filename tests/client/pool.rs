@@ -1,6 +1,7 @@
 //! Which session serves a stream.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anytls_mobile::client::OpenError;
@@ -70,6 +71,25 @@ async fn without_reuse_every_stream_has_a_session_of_its_own() {
     }
     assert_eq!(streams_opened(&server), [1, 1, 1]);
     until(|| server.connections().iter().all(|seen| seen.ended)).await;
+}
+
+#[tokio::test]
+async fn statistics_read_at_any_time_count_every_session_once() {
+    let server = serving(Service::Echo).await;
+    let client = client_with(&server, PoolOptions { reuse: false, ..pool() }, PASSWORD);
+    let (watched, is_over) = (client.clone(), Arc::new(AtomicBool::new(false)));
+    let over = Arc::clone(&is_over);
+    let watcher = std::thread::spawn(move || {
+        while !over.load(Ordering::Relaxed) {
+            let stats = watched.stats();
+            assert_eq!(stats.dialed, stats.idle + stats.active + stats.closed, "{stats:?}");
+        }
+    });
+    for _ in 0..100 {
+        drop(client.open(&target(), b"").await.expect("opened"));
+    }
+    is_over.store(true, Ordering::Relaxed);
+    watcher.join().expect("always the same sum");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use super::counters::{Counted, Counters};
+use super::counters::{ClientStats, Counted, Counters};
 use super::lease::{Lease, Request};
 use super::link::Link;
 use super::status::{ClientStatus, SessionInfo};
@@ -255,6 +255,12 @@ impl<D: Dial> Runner<D> {
             .collect();
         sessions.sort_unstable_by_key(|session| session.seq);
         sessions
+    }
+
+    /// Between two changes of the state, so that no half of one is seen.
+    pub(super) fn stats(&self) -> ClientStats {
+        let _unchanged = self.lock();
+        self.shown.counters.snapshot()
     }
 
     pub(super) async fn stop(self: &Arc<Self>) {
