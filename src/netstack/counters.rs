@@ -1,70 +1,63 @@
 //! What the stack counts.
 
 use std::ops::{AddAssign, Index, IndexMut};
-use std::sync::atomic::AtomicU64;
 
-use crate::stats::{Counter, counters};
-
-counters! {
-    /// The stack's counters since it was made, and its gauges.
-    pub struct Counters {
-        /// Packets read from the device.
-        pub packets_in: u64,
-        /// Packets that the device took.
-        pub packets_out: u64,
-        /// Bytes of the packets read, IP headers included.
-        pub bytes_in: u64,
-        /// Bytes of the packets that the device took, IP headers included.
-        pub bytes_out: u64,
-        /// Packets that the device had no room for.
-        pub packets_unsent: u64,
-        /// Segments with data that left a second time.
-        pub segments_repeated: u64,
-        /// TCP flows that ever began.
-        pub flows_total: u64,
-        /// Gauge: TCP flows in the table, half-open ones included.
-        pub flows_open: u64,
-        /// Gauge: flows whose handshake is not done.
-        pub flows_half_open: u64,
-        /// Flows that the app reset.
-        pub resets_in: u64,
-        /// TCP flows that were reset because memory was critically short, the longest idle ones.
-        pub flows_shed: u64,
-        /// Resets sent: flows refused or aborted, and segments that belonged to no flow.
-        pub resets_out: u64,
-        /// Datagrams from apps, whatever became of them, except to our own server.
-        pub datagrams_in: u64,
-        /// Datagrams to apps that the device took.
-        pub datagrams_out: u64,
-        /// Datagrams given to the handler as queries.
-        pub queries: u64,
-        /// UDP flows that ever began.
-        pub udp_flows_total: u64,
-        /// Gauge: UDP flows in the table.
-        pub udp_flows_open: u64,
-        /// UDP flows that ended after a minute without a datagram.
-        pub udp_flows_expired: u64,
-        /// UDP flows that ended to make room, the longest idle ones: for another one, or because memory was
-        /// critically short.
-        pub udp_flows_evicted: u64,
-        /// Datagrams answered with port unreachable.
-        pub unreachable_out: u64,
-        /// Gauge: bytes of ring memory that are really backed by pages, an upper estimate.
-        pub memory_bytes: u64,
-        /// Echo requests answered.
-        pub echo_replies: u64,
-        /// Packets put together from fragments.
-        pub packets_reassembled: u64,
-        /// Packets over the MTU that left as fragments.
-        pub packets_fragmented: u64,
-        /// Gauge: bytes held for packets of which fragments are missing.
-        pub reassembly_bytes: u64,
-        /// Packets dropped, by reason.
-        pub dropped: Drops,
-    }
-
-    /// The same as the loop last showed them.
-    shared as Shown
+/// The stack's counters since it was made, and its gauges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets read from the device.
+    pub packets_in: u64,
+    /// Packets that the device took.
+    pub packets_out: u64,
+    /// Bytes of the packets read, IP headers included.
+    pub bytes_in: u64,
+    /// Bytes of the packets that the device took, IP headers included.
+    pub bytes_out: u64,
+    /// Packets that the device had no room for.
+    pub packets_unsent: u64,
+    /// Segments with data that left a second time.
+    pub segments_repeated: u64,
+    /// TCP flows that ever began.
+    pub flows_total: u64,
+    /// Gauge: TCP flows in the table, half-open ones included.
+    pub flows_open: u64,
+    /// Gauge: flows whose handshake is not done.
+    pub flows_half_open: u64,
+    /// Flows that the app reset.
+    pub resets_in: u64,
+    /// TCP flows that were reset because memory was critically short, the longest idle ones.
+    pub flows_shed: u64,
+    /// Resets sent: flows refused or aborted, and segments that belonged to no flow.
+    pub resets_out: u64,
+    /// Datagrams from apps, whatever became of them, except to our own server.
+    pub datagrams_in: u64,
+    /// Datagrams to apps that the device took.
+    pub datagrams_out: u64,
+    /// Datagrams given to the handler as queries.
+    pub queries: u64,
+    /// UDP flows that ever began.
+    pub udp_flows_total: u64,
+    /// Gauge: UDP flows in the table.
+    pub udp_flows_open: u64,
+    /// UDP flows that ended after a minute without a datagram.
+    pub udp_flows_expired: u64,
+    /// UDP flows that ended to make room, the longest idle ones: for another one, or because memory was
+    /// critically short.
+    pub udp_flows_evicted: u64,
+    /// Datagrams answered with port unreachable.
+    pub unreachable_out: u64,
+    /// Gauge: bytes of ring memory that are really backed by pages, an upper estimate.
+    pub memory_bytes: u64,
+    /// Echo requests answered.
+    pub echo_replies: u64,
+    /// Packets put together from fragments.
+    pub packets_reassembled: u64,
+    /// Packets over the MTU that left as fragments.
+    pub packets_fragmented: u64,
+    /// Gauge: bytes held for packets of which fragments are missing.
+    pub reassembly_bytes: u64,
+    /// Packets dropped, by reason.
+    pub dropped: Drops,
 }
 
 /// Why a packet, or its payload, was dropped.
@@ -168,20 +161,6 @@ impl AddAssign for Drops {
     }
 }
 
-impl Counter for Drops {
-    type Shared = [AtomicU64; DropReason::ALL.len()];
-
-    fn load(shared: &Self::Shared) -> Self {
-        Self(std::array::from_fn(|place| u64::load(&shared[place])))
-    }
-
-    fn store(self, shared: &Self::Shared) {
-        for (count, shared) in self.0.into_iter().zip(shared) {
-            count.store(shared);
-        }
-    }
-}
-
 impl Index<DropReason> for Drops {
     type Output = u64;
 
@@ -199,15 +178,6 @@ impl IndexMut<DropReason> for Drops {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_shown_is_what_is_read() {
-        let mut counters = Counters { packets_in: 1, memory_bytes: 14, ..Counters::default() };
-        counters.dropped[DropReason::Stray] = 7;
-        let shown = Shown::default();
-        shown.show(&counters);
-        assert_eq!(shown.snapshot(), counters);
-    }
 
     #[test]
     fn every_reason_has_a_place_of_its_own() {

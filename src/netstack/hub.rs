@@ -3,12 +3,11 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
 use crate::budget::{Account, Pressure};
-use crate::netstack::counters::{Counters, Drops, Shown};
+use crate::netstack::counters::{Counters, Drops};
 use crate::netstack::lock;
 use crate::netstack::memory::Memory;
 use crate::netstack::table::FlowId;
@@ -21,10 +20,16 @@ pub(super) struct Hub {
     pub(super) memory: Arc<Memory>,
     /// What queued datagrams hold.
     pub(super) datagrams: Arc<Account>,
-    shown: Shown,
-    /// What the memory held when the counters were shown.
-    held: AtomicUsize,
+    shown: Mutex<Shown>,
     state: Mutex<State>,
+}
+
+/// What the loop showed at the end of its last turn.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shown {
+    counters: Counters,
+    /// What the memory held.
+    held: usize,
 }
 
 #[derive(Debug, Default)]
@@ -63,8 +68,7 @@ impl Hub {
         Self {
             memory: Arc::new(Memory::new(memory_bytes, flow_bytes)),
             datagrams,
-            shown: Shown::default(),
-            held: AtomicUsize::new(0),
+            shown: Mutex::default(),
             state: Mutex::default(),
         }
     }
@@ -118,15 +122,14 @@ impl Hub {
 
     /// Shows the counters.
     pub(super) fn publish(&self, counters: &Counters) {
-        self.shown.show(counters);
-        self.held.store(self.memory.held_in_all(), Ordering::Relaxed);
+        *lock(&self.shown) = Shown { counters: *counters, held: self.memory.held_in_all() };
     }
 
     pub(super) fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
+        lock(&self.shown).held
     }
 
     pub(super) fn counters(&self) -> Counters {
-        self.shown.snapshot()
+        lock(&self.shown).counters
     }
 }
