@@ -78,9 +78,9 @@ pub const WRITE_BYTES: usize = KIB + RECORD_BYTES;
 /// driver's task, the tables. Measured: 4 KiB idle, and some KiB for a chain of certificates.
 pub const SESSION_STATE_BYTES: usize = 8 * KIB;
 
-/// Ciphertext that is read at once, and so the most that a paused connection keeps. No more than a session receives
-/// before it pauses: what is beyond would have to be kept until the next turn.
-pub const READ_BYTES: usize = 64 * KIB;
+/// Ciphertext that is read at once, and so the most that a paused connection keeps: four full records. No more than a
+/// session receives before it pauses: what is beyond would have to be kept until the next turn.
+pub const READ_BYTES: usize = RECEIVE_BYTES / RECORD_BYTES * (RECORD_BYTES + OVERHEAD_BYTES);
 /// A burst, encrypted.
 pub const BURST_BYTES: usize = BURST_RECORDS * (RECORD_BYTES + OVERHEAD_BYTES) + CONTROL_RECORDS_BYTES;
 /// A server's flight during the handshake, at most. rustls takes messages of up to 64 KiB, and a chain of

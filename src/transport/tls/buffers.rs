@@ -61,8 +61,16 @@ impl Inbox {
     }
 
     /// How many bytes it may hold now, what is read next included. A whole record always fits.
-    pub(super) fn allowance(&self) -> usize {
-        self.holding.allowance(SEALED_RECORD_BYTES, READ_BYTES)
+    ///
+    /// If records go on as long as the last one, so many bytes end with a whole record, and nothing is left that
+    /// would be moved out of the thread's buffer and back.
+    pub(super) fn allowance(&self, last_record: usize) -> usize {
+        let most = self.holding.allowance(SEALED_RECORD_BYTES, READ_BYTES);
+        let held = self.bytes.len() - self.start;
+        let begun = held + if held > 0 { self.missing() as usize } else { 0 };
+        let Some(more) = most.saturating_sub(begun).checked_div(last_record) else { return most };
+        let end = begun + more * last_record;
+        if (held + 1..=most).contains(&end) { end } else { most }
     }
 
     pub(super) fn bytes(&mut self) -> &mut [u8] {

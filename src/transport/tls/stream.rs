@@ -17,7 +17,6 @@ use tokio::net::TcpStream;
 use super::super::wire::{BURST_RECORDS, Progress, Read, SystemWatch, Wire};
 use super::buffers::{Inbox, Outbox, with_read_buffer};
 use super::config::TlsVersion;
-use crate::budget::READ_BYTES;
 use crate::platform::socket;
 use crate::proto::frame::MAX_RECORD_BYTES;
 
@@ -35,6 +34,8 @@ pub struct TlsConnection {
     outbox: Outbox,
     /// Bytes that the socket is to have before it wakes us.
     low_water: u32,
+    /// Length of the last record read, its header included; 0 before the first.
+    last_record: usize,
     /// Records queued since the last flush.
     queued: usize,
     inward: Inward,
@@ -49,15 +50,22 @@ enum Inward {
     Failed,
 }
 
-/// Read in one poll, at most: then others of the thread have their turn, those who take the bytes first of all.
-const READ_BUDGET: usize = READ_BYTES;
-
 /// Missing bytes of a record that are worth two system calls: fewer come in two packets or three, and wake us as often.
 const LOW_WATER_LEAST: u32 = 4 * 1024;
 
 impl TlsConnection {
     pub(super) fn new(tcp: TcpStream, tls: UnbufferedClientConnection, inbox: Inbox, outbox: Outbox) -> Self {
-        Self { tcp, tls, inbox, outbox, low_water: 1, queued: 0, inward: Inward::Open, closing: false }
+        Self {
+            tcp,
+            tls,
+            inbox,
+            outbox,
+            low_water: 1,
+            last_record: 0,
+            queued: 0,
+            inward: Inward::Open,
+            closing: false,
+        }
     }
 
     /// The server's address.
@@ -139,29 +147,28 @@ impl TlsConnection {
         buffer: &mut [u8],
         sink: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Poll<io::Result<Read>> {
-        let mut budget = READ_BUDGET;
         loop {
             let held = self.inbox.bytes().len();
-            let most = self.inbox.allowance();
+            let most = self.inbox.allowance(self.last_record);
             if held >= most {
                 // Fragments of one message that do not end: tickets and key updates are far smaller.
                 return Poll::Ready(Err(invalid("a handshake message is too long")));
             }
             let mut room = ReadBuf::new(&mut buffer[held..most]);
             ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut room))?;
-            let count = room.filled().len();
+            let (count, is_full) = (room.filled().len(), room.remaining() == 0);
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
             buffer[..held].copy_from_slice(self.inbox.bytes());
             let filled = &mut buffer[..held + count];
-            let (done, stop) = decrypt(&mut self.tls, &mut self.outbox, filled, sink)?;
+            let (done, stop) = decrypt(&mut self.tls, &mut self.outbox, filled, sink, &mut self.last_record)?;
             self.inbox.keep(&filled[done..], stop == Stop::Paused);
             if let Some(read) = stop.read() {
                 return Poll::Ready(Ok(read));
             }
-            budget = budget.saturating_sub(count);
-            if budget == 0 {
+            if is_full {
+                // There may be more: others of the thread have their turn, those who take the bytes first of all.
                 return Poll::Ready(Ok(Read::More));
             }
         }
@@ -173,7 +180,8 @@ impl TlsConnection {
         sink: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Poll<io::Result<Read>> {
         if self.inbox.unread {
-            let (done, stop) = decrypt(&mut self.tls, &mut self.outbox, self.inbox.bytes(), sink)?;
+            let (done, stop) =
+                decrypt(&mut self.tls, &mut self.outbox, self.inbox.bytes(), sink, &mut self.last_record)?;
             self.inbox.consume(done, stop == Stop::Paused);
             if let Some(read) = stop.read() {
                 return Poll::Ready(Ok(read));
@@ -311,12 +319,13 @@ impl Stop {
     }
 }
 
-/// Decrypts the records in `input`, and says how many bytes are done with.
+/// Decrypts the records in `input`, and says how many bytes are done with, and how long the last record was.
 fn decrypt(
     tls: &mut UnbufferedClientConnection,
     outbox: &mut Outbox,
     input: &mut [u8],
     sink: &mut dyn FnMut(&[u8]) -> bool,
+    last_record: &mut usize,
 ) -> io::Result<(usize, Stop)> {
     let mut done = 0;
     loop {
@@ -326,6 +335,7 @@ fn decrypt(
         done += discard;
         match state {
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                *last_record = discard;
                 while let Some(record) = traffic.next_record() {
                     match record {
                         Ok(record) => {
