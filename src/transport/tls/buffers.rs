@@ -67,7 +67,7 @@ impl Inbox {
     pub(super) fn allowance(&self, last_record: usize) -> usize {
         let most = self.holding.allowance(SEALED_RECORD_BYTES, READ_BYTES);
         let held = self.bytes.len() - self.start;
-        let begun = held + if held > 0 { self.missing() as usize } else { 0 };
+        let begun = held + self.missing() as usize;
         let Some(more) = most.saturating_sub(begun).checked_div(last_record) else { return most };
         let end = begun + more * last_record;
         if (held + 1..=most).contains(&end) { end } else { most }

@@ -1,6 +1,5 @@
 //! The connection against a server that is driven by hand.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::sync::Arc;
 
@@ -8,16 +7,14 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use rustls::crypto::cipher::{MessageEncrypter, OutboundChunks, OutboundPlainMessage};
 use rustls::version::{TLS12, TLS13};
-use rustls::{
-    AlertDescription, ConnectionTrafficSecrets, ContentType, ServerConfig, ServerConnection,
-    SupportedCipherSuite,
-};
-use socket2::SockRef;
+use rustls::{ConnectionTrafficSecrets, ContentType, ServerConfig, ServerConnection, SupportedCipherSuite};
 use tokio::io::AsyncWriteExt;
 
 use super::*;
-use crate::budget::{Account, CONTROL_RECORDS_BYTES, OVERHEAD_BYTES, READ_BYTES, SEALED_RECORD_BYTES};
 use crate::transport::testing::{Lab, Server};
+
+mod ends;
+mod shares;
 
 /// Reads until something other than data comes; gives what was read, too.
 async fn read_to_end(wire: &mut TlsConnection) -> (Vec<u8>, io::Result<Read>) {
@@ -322,142 +319,6 @@ async fn two_connections_share_the_thread_s_buffers_without_mixing() {
     assert_eq!(server_b.receive(5).await, b"for b");
 }
 
-/// Reads one piece a poll until `most` bytes have come, and hands the account's state to `look` each time.
-async fn read_in_pauses(wire: &mut TlsConnection, most: usize, look: impl Fn()) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while bytes.len() < most {
-        let read = poll_fn(|cx| {
-            wire.poll_read(cx, &mut |piece| {
-                bytes.extend_from_slice(piece);
-                false
-            })
-        });
-        assert_eq!(read.await.unwrap(), Read::Paused);
-        look();
-    }
-    bytes
-}
-
-#[tokio::test]
-async fn a_paused_connection_keeps_a_full_read_or_one_record_when_memory_is_short() {
-    let mut generator = StdRng::seed_from_u64(8);
-    let sent = random(&mut generator, 1 << 20);
-    for (limit, most, least) in [(0, SEALED_RECORD_BYTES, 1), (64 << 20, READ_BYTES, READ_BYTES / 2)] {
-        let account = Arc::new(Account::new(limit));
-        let lab = Lab::new().await;
-        let (mut wire, mut server) = lab.wire_on(&account).await;
-        server.queue(&sent);
-        let flood = tokio::spawn(async move {
-            server.flush().await.unwrap();
-            server
-        });
-        let peak = Cell::new(0);
-        let look = || peak.set(peak.get().max(account.held()));
-        assert!(read_in_pauses(&mut wire, sent.len(), look).await == sent, "everything came");
-        assert!((least..=most).contains(&peak.get()), "{} bytes kept", peak.get());
-        drop((wire, flood.await.unwrap()));
-        assert_eq!(account.held(), 0);
-    }
-}
-
-#[tokio::test]
-async fn a_peer_that_does_not_read_costs_a_burst_or_one_record_when_memory_is_short() {
-    for (limit, records) in [(0, 1), (64 << 20, BURST_RECORDS)] {
-        let account = Arc::new(Account::new(limit));
-        let lab = Lab::new().await;
-        let (mut wire, _server) = lab.wire_on(&account).await;
-        loop {
-            assert_eq!(wire.burst_records(), records);
-            for _ in 0..wire.burst_records() {
-                wire.queue_record(&[7; MAX_RECORD_BYTES]).unwrap();
-            }
-            if poll_fn(|cx| Poll::Ready(wire.poll_flush(cx))).await.is_pending() {
-                break;
-            }
-        }
-        let most = records * (MAX_RECORD_BYTES + OVERHEAD_BYTES) + CONTROL_RECORDS_BYTES;
-        assert!((1..=most).contains(&account.held()), "{} bytes kept", account.held());
-        drop(wire);
-        assert_eq!(account.held(), 0);
-    }
-}
-
-#[tokio::test]
-async fn a_close_notify_is_the_end_after_all_data() {
-    for version in [&TLS12, &TLS13] {
-        let lab = Lab::with(version, |_| {}).await;
-        let (mut wire, mut server) = lab.wire().await;
-        server.queue(b"last words");
-        server.tls.send_close_notify();
-        server.flush().await.unwrap();
-        let (bytes, end) = read_to_end(&mut wire).await;
-        assert_eq!((&bytes[..], end.unwrap()), (&b"last words"[..], Read::End));
-        let (bytes, end) = read_to_end(&mut wire).await;
-        assert_eq!((&bytes[..], end.unwrap()), (&b""[..], Read::End), "and it stays the end");
-        // The other direction is still open.
-        write(&mut wire, b"bye").await;
-        assert_eq!(server.receive(3).await, b"bye");
-    }
-}
-
-#[tokio::test]
-async fn the_end_of_the_bytes_without_a_close_notify_is_an_error() {
-    let lab = Lab::new().await;
-    for cut in [0, 3] {
-        let (mut wire, mut server) = lab.wire().await;
-        server.send(b"data").await;
-        server.queue(b"more");
-        let record = server.output();
-        server.tcp.write_all(&record[..cut]).await.unwrap();
-        server.tcp.shutdown().await.unwrap();
-        let (bytes, end) = read_to_end(&mut wire).await;
-        assert_eq!(bytes, b"data");
-        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-    }
-}
-
-#[tokio::test]
-async fn a_reset_is_an_error() {
-    let lab = Lab::new().await;
-    let (mut wire, mut server) = lab.wire().await;
-    server.send(b"data").await;
-    assert_eq!(read(&mut wire, 4).await, b"data");
-    SockRef::from(&server.tcp).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(server);
-    let (_, end) = read_to_end(&mut wire).await;
-    assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-}
-
-#[tokio::test]
-async fn a_flipped_bit_is_invalid_data_and_the_server_is_told() {
-    for version in [&TLS12, &TLS13] {
-        let lab = Lab::with(version, |_| {}).await;
-        let (mut wire, mut server) = lab.wire().await;
-        server.send(b"good").await;
-        server.queue(b"bad");
-        let mut record = server.output();
-        *record.last_mut().unwrap() ^= 1;
-        server.tcp.write_all(&record).await.unwrap();
-        let (bytes, end) = read_to_end(&mut wire).await;
-        assert_eq!(bytes, b"good");
-        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::InvalidData);
-        assert!(read_to_end(&mut wire).await.1.is_err(), "and it stays an error");
-        assert_eq!(wire.queue_record(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
-        let alert = server.hear().await.unwrap_err();
-        let expected = rustls::Error::AlertReceived(AlertDescription::BadRecordMac);
-        assert_eq!(alert.get_ref().and_then(|error| error.downcast_ref()), Some(&expected));
-    }
-}
-
-#[tokio::test]
-async fn bytes_that_are_no_record_are_invalid_data() {
-    let lab = Lab::new().await;
-    let (mut wire, mut server) = lab.wire().await;
-    server.tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
-    let (_, end) = read_to_end(&mut wire).await;
-    assert_eq!(end.unwrap_err().kind(), io::ErrorKind::InvalidData);
-}
-
 #[tokio::test]
 async fn a_key_update_of_the_server_is_answered_with_the_next_record() {
     let lab = Lab::new().await;
@@ -473,83 +334,6 @@ async fn a_key_update_of_the_server_is_answered_with_the_next_record() {
         write(&mut wire, b"again").await;
         assert_eq!(server.receive(5).await, b"again");
     }
-}
-
-#[tokio::test]
-async fn closing_sends_what_is_queued_then_a_close_notify_then_the_end() {
-    for version in [&TLS12, &TLS13] {
-        let lab = Lab::with(version, |_| {}).await;
-        let (mut wire, mut server) = lab.wire().await;
-        wire.queue_record(b"last words").unwrap();
-        poll_fn(|cx| wire.poll_close(cx)).await.unwrap();
-        assert_eq!(server.receive(10).await, b"last words");
-        assert_eq!(server.hear().await.map_err(|error| error.kind()), Err(io::ErrorKind::UnexpectedEof));
-        assert!(server.is_ended, "a clean end, and no truncation");
-        assert_eq!(wire.queue_record(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
-        assert_eq!(read_to_end(&mut wire).await.1.unwrap(), Read::End);
-        poll_fn(|cx| wire.poll_close(cx)).await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn one_poll_reads_a_fair_share_and_no_more() {
-    let lab = Lab::new().await;
-    let (mut wire, mut server) = lab.wire().await;
-    let flood = tokio::spawn(async move {
-        let block = vec![1; 1 << 20];
-        // Until the client has gone away.
-        loop {
-            server.queue(&block);
-            if server.flush().await.is_err() {
-                return;
-            }
-        }
-    });
-    let (mut total, mut saw_more) = (0, false);
-    while !saw_more {
-        total = 0;
-        let result = poll_fn(|cx| {
-            let read = wire.poll_read(cx, &mut |piece| {
-                total += piece.len();
-                true
-            });
-            Poll::Ready(read)
-        });
-        saw_more = matches!(result.await, Poll::Ready(Ok(Read::More)));
-        tokio::task::yield_now().await;
-    }
-    assert!(total <= READ_BYTES, "{total}");
-    drop(wire);
-    flood.await.unwrap();
-}
-
-#[tokio::test]
-async fn reads_of_a_flood_end_with_a_whole_record() {
-    let account = Arc::new(Account::new(64 << 20));
-    let lab = Lab::new().await;
-    let (mut wire, mut server) = lab.wire_on(&account).await;
-    server.queue(&vec![1; 8 << 20]);
-    let flood = tokio::spawn(async move {
-        server.flush().await.unwrap();
-        server
-    });
-    let (mut total, mut kept) = (0, Vec::new());
-    while total < 8 << 20 {
-        let read = poll_fn(|cx| {
-            let read = wire.poll_read(cx, &mut |piece| {
-                total += piece.len();
-                true
-            });
-            Poll::Ready(read)
-        });
-        if read.await.is_ready() {
-            kept.push(account.held());
-        }
-        tokio::task::yield_now().await;
-    }
-    // Until the first read, nobody knows how long records are.
-    assert!(kept.len() > 2 && kept[1..].iter().all(|kept| *kept == 0), "{kept:?}");
-    drop(flood.await.unwrap());
 }
 
 #[tokio::test]
